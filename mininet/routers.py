@@ -99,6 +99,12 @@ class Router:
                 own_end = _nth(prefix, 1 + cable.ends.index(self.name))
                 yield self.interface(index), f"{text(own_end)}/{prefix.length}"
 
+    def sessions(self) -> Iterator[BgpSession]:
+        """With controllers."""
+        for uplink in self.uplinks:
+            if uplink.bgp:
+                yield from uplink.bgp.all_sessions()
+
     def configure(self, must_run: MustRun) -> None:
         commands = [
             "ip link set lo up",
@@ -187,7 +193,7 @@ class Router:
 
     def _bgp(self) -> Iterator[str]:
         inner = [text(router.router_id) for router in self._core.routers if router.name != self.name]
-        sessions = [uplink.bgp for uplink in self.uplinks if uplink.bgp]
+        sessions = list(self.sessions())
         outer = [text(session.local_address) for session in sessions]
         yield f"router bgp {self._core.as_number}"
         yield f" bgp router-id {text(self._router.router_id)}"
@@ -248,7 +254,7 @@ class Routers:
             self._by_name[router.name] = started
             self._undo.callback(started.stop)
             started.configure(must_run)
-            for index, session in enumerate(uplink.bgp for uplink in started.uplinks if uplink.bgp):
+            for index, session in enumerate(started.sessions()):
                 interface = bgp_interface(short, index)
                 self._undo.callback(subprocess.run, ["ip", "link", "delete", interface], capture_output=True)
                 join_session(session, interface, control_interface(short, index), pid_of(router.name))

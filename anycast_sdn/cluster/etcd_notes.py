@@ -43,6 +43,10 @@ class EtcdNotes:
 
     # ---------------------------------------------------------------- Notes
 
+    @property
+    def is_current(self) -> bool:
+        return not self._mirror.problem
+
     def get(self, key: str) -> str | None:
         if put := self._put.get(key):
             return put.text

@@ -23,6 +23,10 @@ class Notes(Protocol):
     @property
     def member(self) -> str: ...
 
+    @property
+    def is_current(self) -> bool:
+        """Is what is read here as new as it can be?"""
+
     def get(self, key: str) -> str | None: ...
 
     def below(self, prefix: str) -> Mapping[str, str]:
@@ -42,6 +46,7 @@ class NoNotes:
     """``Notes`` of a controller that is alone: nobody comes after it."""
 
     member = ""
+    is_current = True
 
     def get(self, key: str) -> str | None:
         return None
@@ -58,3 +63,8 @@ class NoNotes:
     def watch(self, changed: Callable[[Collection[str]], None]) -> None:
         pass
 
+
+
+def name_of(member: str) -> str:
+    """Its name, as operators say it: a member's id is NAME-XXXXXXXX."""
+    return member.rpartition("-")[0] or member

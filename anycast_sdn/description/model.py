@@ -6,7 +6,7 @@ Units and ranges are given here for readers of the code; ``sections`` explains e
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
@@ -64,6 +64,16 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
+class BgpMember:
+    """What differs in the session of one of several controllers; ``router_id``: no other controller's."""
+
+    name: str
+    local_address: Address
+    router_id: Address
+    neighbour: Address | None = None  # None: as the others'
+
+
+@dataclass(frozen=True, slots=True)
 class BgpSession:
     """The controller's BGP session, in an edge's name, with the router at the other end of an uplink (RFC 4271)."""
 
@@ -77,6 +87,25 @@ class BgpSession:
     hold_s: int = 10  # hold time, 10–65535 seconds
     ttl: int = 1  # 1–255; 1: the router is on a link of the controller
     password: str = field(default="", repr=False)  # RFC 2385: signs every segment; 1–80 bytes, "" for none
+    members: tuple[BgpMember, ...] = ()  # of a cluster, each with a session of its own; none: only the leader has one
+
+    def of_member(self, name: str) -> BgpSession | None:
+        """The session of this member; None: it has none of its own."""
+        member = next((each for each in self.members if each.name == name), None)
+        if member is None:
+            return None
+        neighbour = member.neighbour or self.neighbour
+        return replace(
+            self, local_address=member.local_address, router_id=member.router_id, neighbour=neighbour, members=()
+        )
+
+    def all_sessions(self) -> list[BgpSession]:
+        """All that the router may have: of a controller that is alone, and of each member."""
+        sessions = {(each.local_address, each.neighbour): each for each in map(self.of_member, self._names()) if each}
+        return [*({(self.local_address, self.neighbour): self} | sessions).values()]
+
+    def _names(self) -> tuple[str, ...]:
+        return tuple(member.name for member in self.members)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,16 +20,29 @@ def unique(network: Network) -> Iterator[tuple[str, str]]:
         yield f"uplinks[{i}].name", f"uplink name {uplink.name}"
         yield f"uplinks[{i}].port", f"port {Port(uplink.edge, uplink.port)}"
         if uplink.bgp:
-            session = uplink.bgp
-            yield f"uplinks[{i}].bgp.neighbour", f"BGP neighbour {text(session.neighbour)}"
-            if len(session.router_id) == 4:
-                yield f"uplinks[{i}].bgp.router_id", f"router id {text(session.router_id)} of AS {session.local_as}"
+            yield from _unique_in_session(uplink.bgp, f"uplinks[{i}].bgp")
     for i, router in enumerate(network.legacy_core.routers if network.legacy_core else ()):
         yield f"legacy_core.routers[{i}].name", f"node name {router.name}"
         for j, loopback in enumerate(router.loopbacks):
             yield f"legacy_core.routers[{i}].loopbacks[{j}]", f"loopback address {text(loopback)}"
         for j, name in enumerate(router.uplinks):
             yield f"legacy_core.routers[{i}].uplinks[{j}]", f"other end of uplink {name}"
+
+
+def _unique_in_session(session: BgpSession, path: str) -> Iterator[tuple[str, str]]:
+    """A member may have what a controller that is alone would have."""
+    yield f"{path}.neighbour", f"BGP neighbour {text(session.neighbour)}"
+    members = session.members
+    if len(session.router_id) == 4 and session.router_id not in [member.router_id for member in members]:
+        yield f"{path}.router_id", f"router id {text(session.router_id)} of AS {session.local_as}"
+    for i, member in enumerate(members):
+        where = f"{path}.members[{i}]"
+        yield f"{where}.name", f"member {member.name} of {path}"
+        yield f"{where}.router_id", f"router id {text(member.router_id)} of AS {session.local_as}"
+        neighbour = member.neighbour or session.neighbour
+        yield f"{where}.local_address", f"session of {text(member.local_address)} with {text(neighbour)}"
+        if neighbour != session.neighbour:
+            yield f"{where}.neighbour", f"BGP neighbour {text(neighbour)}"
 
 
 def problems(network: Network) -> Iterator[Problem]:
@@ -41,6 +54,9 @@ def problems(network: Network) -> Iterator[Problem]:
         yield from _route_problems(network, uplink, f"uplinks[{i}]")
         if uplink.bgp:
             yield from _session_problems(network, uplink.bgp, f"uplinks[{i}].bgp")
+            for j, member in enumerate(uplink.bgp.members):
+                if session := uplink.bgp.of_member(member.name):
+                    yield from _address_of_session_problems(network, session, f"uplinks[{i}].bgp.members[{j}]")
     if network.legacy_core:
         yield from _core_problems(network, network.legacy_core)
 
@@ -85,6 +101,12 @@ def _route_problems(network: Network, uplink: Uplink, path: str) -> Iterator[Pro
 
 
 def _session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:
+    yield from _address_of_session_problems(network, session, path)
+    if session.local_as == session.neighbour_as:
+        yield Problem(f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512")
+
+
+def _address_of_session_problems(network: Network, session: BgpSession, path: str) -> Iterator[Problem]:
     if len(session.router_id) != 4 or session.router_id == bytes(4):
         reason = "is missing, and there is no IPv4 address that could stand for it" if not session.router_id else (
             "must be an IPv4 address, which only names the edge"
@@ -94,8 +116,6 @@ def _session_problems(network: Network, session: BgpSession, path: str) -> Itera
         yield Problem(f"{path}.local_address", "is of another family than the neighbour's: take both from one family")
     if session.local_address == session.neighbour:
         yield Problem(f"{path}.neighbour", "is the controller's own address: write the router's")
-    if session.local_as == session.neighbour_as:
-        yield Problem(f"{path}.local_as", "is the router's AS, too: take another one for the edge, such as 64512")
     for name, address in (("local_address", session.local_address), ("neighbour", session.neighbour)):
         if unfit := _unfit_for_a_session(network, address):
             reason = f"{text(address)} is {unfit}: write the address that controller or router has for the session"

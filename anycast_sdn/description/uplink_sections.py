@@ -25,6 +25,18 @@ from anycast_sdn.description.values import (
 )
 
 
+class BgpMember(Section):
+    """What differs in the session of one of several controllers (`run --etcd`)."""
+
+    name: Name = Field(description="of the member: its --member")
+    local_address: IpAddress = Field(description="that controller's own address for the session")
+    router_id: IpAddress = Field(description="its BGP identifier, an IPv4 address that no other has")
+    neighbour: IpAddress | None = optional("the router's address for that session. Left out: the neighbour above")
+
+    def member(self) -> model.BgpMember:
+        return model.BgpMember(self.name, self.local_address, self.router_id, self.neighbour)
+
+
 class Bgp(Section):
     """A BGP session of the controller with the uplink's router, in the edge's name (RFC 4271)."""
 
@@ -52,6 +64,11 @@ class Bgp(Section):
         "signs each TCP segment (RFC 2385); quotes around it if it is all digits. Left out: none"
     )
 
+    members: list[BgpMember] = list_of(
+        "of a cluster: each has a session of its own, and the leader's routes have the lowest MED, so that a take-over "
+        "needs no new session. Left out: only the leader has one"
+    )
+
     def session(self, addresses: Iterable[Gateway]) -> model.BgpSession:
         own = (gateway.address for gateway in addresses if not gateway.prefix.is_v6)
         return model.BgpSession(
@@ -65,6 +82,7 @@ class Bgp(Section):
             hold_s=self.hold_s,
             ttl=self.ttl,
             password=self.password or "",
+            members=tuple(member.member() for member in self.members),
         )
 
 

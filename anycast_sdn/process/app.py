@@ -102,13 +102,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.connections = Connections(
             controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
         )
-        self.succession = Succession(controller, cluster, notes or NoNotes(), self._react)
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
-        self.bgp = BgpSessions(controller, self._cluster, self._react)
+        self.bgp = BgpSessions(controller, cluster, notes or NoNotes(), self._react)
+        self.succession = Succession(controller, cluster, notes or NoNotes(), self.bgp, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep, self.report)
         self._stopped = hub.Event()

@@ -1,31 +1,76 @@
-"""BgpSessions: carries routes between the controller and the BGP speakers of its uplinks."""
+"""BgpSessions: carries routes between the controller and the BGP speakers of its uplinks.
+
+In a cluster every member has sessions, where the network file has one for it (``members``).  The leader decides what
+is advertised, and notes it; the others advertise what it has noted, with a higher MED.  So routers have their routes
+already when one of them takes over.  What routers advertise is taken from the leader's own sessions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+import logging
+from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.notes import ANNOUNCED, Notes, name_of
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.description.model import Uplink
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.routing.bgp import Speaker
 from anycast_sdn.views.reasons import Session
+
+LOG = logging.getLogger(__name__)
+
+UNHEARD_S = 10.0  # what was noted counts for so long while etcd cannot be heard
 
 
 class BgpSessions:
     """``react``: carries out what an event has led to (``AnycastApp``)."""
 
-    def __init__(self, controller: Controller, cluster: Cluster, react: Callable[[Outcome], None]) -> None:
+    def __init__(
+        self, controller: Controller, cluster: Cluster, notes: Notes, react: Callable[[Outcome], None]
+    ) -> None:
         self._controller = controller
         self._cluster = cluster
+        self._notes = notes
         self._react = react
-        self.speakers = [Speaker(uplink) for uplink in controller.network.uplinks if uplink.bgp]
+        uplinks = [own for uplink in controller.network.uplinks if (own := _of_member(uplink, notes.member))]
+        self.speakers = [Speaker(uplink) for uplink in uplinks]
+        self._ranks = {
+            uplink.name: _rank(uplink, notes.member) for uplink in controller.network.uplinks if uplink.bgp
+        }  # while another controller leads
+        self._advertised: dict[str, frozenset[Prefix]] = {}  # by this leader; uplink's name →
+        self._noted: dict[str, frozenset[Prefix]] = {}  # by another; uplink's name →
+        self._is_read = False  # has what was noted been read since it has changed?
+        self._heard_at = 0.0
+        notes.watch(self._changed)
 
     def exchange(self, now: float) -> None:
         """Give learned routes to the controller, and prefixes to advertise to the speakers."""
-        if self._cluster.leads():
-            for speaker in self.speakers:
+        leads = self._cluster.leads()
+        if not leads:
+            self._advertised.clear()
+        if not self._advertised:
+            self._read(now)
+        for speaker in self.speakers:
+            if leads:
                 self._exchange(speaker, now)
+            else:
+                self._follow(speaker)
+
+    def advertised(self) -> dict[str, str]:
+        """Prefix → the uplinks where the leader advertises it, as it is noted.
+
+        Where it does not know yet what to advertise, that is what its predecessor did.
+        """
+        uplinks: dict[Prefix, list[str]] = {}
+        for name, prefixes in sorted((self._noted | self._advertised).items()):
+            for prefix in prefixes:
+                uplinks.setdefault(prefix, []).append(name)
+        return {str(prefix): json.dumps(names) for prefix, names in uplinks.items()}
 
     @isolated
     def _exchange(self, speaker: Speaker, now: float) -> None:
@@ -35,12 +80,74 @@ class BgpSessions:
             self._react(self._controller.set_learned(speaker.uplink.name, routes, now))
         prefixes = self._controller.advertised(speaker.uplink, now)
         if prefixes is not None:
+            self._advertised[speaker.uplink.name] = prefixes
             speaker.announce(prefixes)
             speaker.start()
 
+    # ---------------------------------------------------------------- while another controller leads
+
+    @isolated
+    def _follow(self, speaker: Speaker) -> None:
+        """Only where this member has a session of its own: one address cannot have two sessions with a router."""
+        rank, events = self._ranks[speaker.uplink.name], speaker.pop_events()
+        if not rank:
+            speaker.stop()
+            return
+        if events:
+            self._react(Outcome(events=events))
+        prefixes = self._noted.get(speaker.uplink.name, frozenset())
+        if prefixes or speaker.is_started:  # before, routers keep what an earlier process of this member advertised
+            speaker.announce(prefixes, rank)
+            speaker.start()
+
+    def _changed(self, keys: Collection[str]) -> None:
+        self._is_read &= not any(key.startswith(ANNOUNCED) for key in keys)
+
+    def _read(self, now: float) -> None:
+        """Read what the leader advertises.  Nothing is known of that while etcd cannot be heard."""
+        if self._notes.is_current:
+            self._heard_at = now
+        elif now - self._heard_at > UNHEARD_S:
+            self._noted, self._is_read = {}, False
+            return
+        if self._is_read:
+            return
+        found: dict[str, set[Prefix]] = {}
+        for prefix, text in self._notes.below(ANNOUNCED).items():
+            try:
+                for name in json.loads(text):
+                    found.setdefault(name, set()).add(Prefix.parse(prefix))
+            except (ValueError, TypeError):
+                LOG.warning("etcd has no usable note of %s, so it is not advertised", ascii(prefix))
+        self._noted = {name: frozenset(prefixes) for name, prefixes in found.items()}
+        self._is_read = True
+
+    # ---------------------------------------------------------------- what is shown
+
     def states(self) -> list[Session]:
-        views = [speaker.view() for speaker in self.speakers]
+        views = [speaker.view() for speaker in self._own()]
         return [Session(view.uplink, view.neighbour, view.state, view.problem) for view in views]
 
     def views(self) -> list[dict[str, object]]:
-        return [speaker.view()._asdict() for speaker in self.speakers]
+        return [speaker.view()._asdict() for speaker in self._own()]
+
+    def _own(self) -> list[Speaker]:
+        """Those that this controller should have now."""
+        leads = self._cluster.leads()
+        return [each for each in self.speakers if leads or self._ranks[each.uplink.name]]
+
+
+def _of_member(uplink: Uplink, member: str) -> Uplink | None:
+    """The uplink with the session of this member; None: it has none there.  "": of a controller that is alone."""
+    if uplink.bgp is None:
+        return None
+    if not (member and uplink.bgp.members):
+        return uplink
+    session = uplink.bgp.of_member(name_of(member))
+    return replace(uplink, bgp=session) if session else None
+
+
+def _rank(uplink: Uplink, member: str) -> int:
+    """Of a member with a session of its own, by the order in the file; 0: only the leader has one."""
+    names = [each.name for each in uplink.bgp.members] if uplink.bgp else []
+    return 1 + names.index(name_of(member)) if name_of(member) in names else 0

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.cluster.notes import LINKS, LLDP_KEY, TERMS, Notes
+from anycast_sdn.cluster.notes import ANNOUNCED, LINKS, LLDP_KEY, TERMS, Notes
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.description.model import Port
+from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.faults import isolated
 
 LOG = logging.getLogger(__name__)
@@ -43,11 +44,13 @@ class Succession:
         controller: Controller,
         cluster: Cluster,
         notes: Notes,
+        bgp: BgpSessions,
         react: Callable[[Outcome], None],
     ) -> None:
         self._controller = controller
         self._cluster = cluster
         self.notes = notes
+        self._bgp = bgp
         self._react = react
         self._led = cluster.leads()
         self._has_led = False
@@ -87,8 +90,9 @@ class Succession:
     @isolated
     def note(self) -> None:
         """To be called several times a second: the leader notes what has changed."""
-        if self._cluster.leads():
+        if self.notes.member and self._cluster.leads():
             self._note_all(LINKS, {_name(link): _link_text(link) for link in self._controller.discovery.known()})
+            self._note_all(ANNOUNCED, self._bgp.advertised())
 
     def note_now(self) -> None:
         """As ``note``, and it is stored before this returns, if it can be."""

@@ -10,6 +10,8 @@ Rules that it keeps:
   has that address, nothing is sent.
 - ``announce`` takes all prefixes that should be announced, and sends the difference.
 - Routes that a session has learned are removed when it ends.
+- Where several controllers have sessions with the router, all announce the same, and the leader's routes have the
+  lowest MED: when it ends, those of another are there already.
 - A route that cannot be used is ignored and counted, and the session goes on (as RFC 7606 has it).
 - When a session ends because the controller ends, the router keeps its routes for ``RESTART_S`` (graceful
   restart, RFC 4724), because the switches go on forwarding without the controller.
@@ -71,7 +73,10 @@ class Speaker:
         self.routes: dict[Prefix, Route] = {}
         self._changed = False
         self._announced: set[Prefix] = set()
+        self._rank = 0
+        self._run = 0  # which green thread keeps it connected; 0: none yet
         self._started = False
+        self._connection: socket.socket | None = None
         self._ignored = 0
         self._problem = NOT_TRIED
         self._is_up = False
@@ -85,14 +90,30 @@ class Speaker:
         bus.register_listener(BgpSignalBus.BGP_ADJ_DOWN, lambda *_: self._down())
         bus.register_listener(BgpSignalBus.BGP_ADJ_RIB_IN_CHANGED, lambda _, data: self._learn(data["received_route"]))
 
+    @property
+    def is_started(self) -> bool:
+        return self._started
+
     def start(self) -> None:
-        """Begin to connect, and go on as long as the process lives."""
+        """Begin to connect, and go on until ``stop``."""
         if not self._started:
             self._started = True
-            hub.spawn(self._keep_connected)
+            self._run += 1
+            hub.spawn(self._keep_connected, self._run)
 
-    def announce(self, prefixes: Collection[Prefix]) -> None:
-        """These prefixes, and no others, are announced now.  A family without an own address here is left out."""
+    def stop(self) -> None:
+        """Another controller speaks with the router from now on: it keeps the routes until then (``RESTART_S``)."""
+        self._started = False
+        self._close()
+
+    def announce(self, prefixes: Collection[Prefix], rank: int = 0) -> None:
+        """These prefixes, and no others, are announced now.  A family without an own address here is left out.
+
+        ``rank``: of this controller among those that announce the same; routers prefer the lowest.
+        """
+        if rank != self._rank:
+            self._rank = rank
+            self._router.set_rank(self.settings.med, rank)
         wanted = {prefix for prefix in prefixes if self.uplink.address(prefix.is_v6)}
         for prefix in self._announced - wanted:
             self._advertise(prefix, is_withdraw=True)
@@ -192,24 +213,29 @@ class Speaker:
         """An attempt to connect has failed, or a session has ended."""
         self._problem = problem
 
-    def _keep_connected(self) -> None:
-        connection: socket.socket | None = None
+    def _keep_connected(self, run: int) -> None:
         waited_s = 0.0
-        while True:
+        while self._started and run == self._run:
             try:
                 if self._peer.in_idle():
-                    connection, waited_s = self._connect(), 0.0
-                elif connection and not self._peer.in_established():
+                    self._connection, waited_s = self._connect(), 0.0
+                    if not self._started:
+                        self._close()
+                elif self._connection and not self._peer.in_established():
                     waited_s += RETRY_S
                     if waited_s > OPEN_S:  # OS-Ken waits for the router's OPEN for ever
-                        with suppress(OSError):  # closed by now
-                            connection.shutdown(socket.SHUT_RDWR)
-                        connection = None
+                        self._close()
             except OSError as error:
                 self._failed(str(error))
             except Exception:
                 LOG.exception("%s: internal error with BGP; the controller goes on", self.uplink.name)
             hub.sleep(RETRY_S)
+
+    def _close(self) -> None:
+        if self._connection:
+            with suppress(OSError):  # closed by now
+                self._connection.shutdown(socket.SHUT_RDWR)
+        self._connection = None
 
     def _connect(self) -> socket.socket:
         """Connect to the router and begin a session.  Raises OSError.

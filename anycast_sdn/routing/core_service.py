@@ -32,6 +32,8 @@ from anycast_sdn.core.model import text
 from anycast_sdn.description.model import BgpSession
 
 SHORTEST_HOLD_S = 3
+RANK_MED = 10  # from one controller to the next
+MOST_MED = 2**32 - 1
 RESTART_S = 120  # 1–4095; how long the router keeps our routes while the controller is away
 FAMILIES = (bgp.RF_IPv4_UC, bgp.RF_IPv6_UC)
 _RESTARTED, _FORWARDING_KEPT = 0x8, 0x80  # RFC 4724 §3
@@ -57,6 +59,10 @@ class Router(NeighborConf):  # type: ignore[misc]
             cap_mbgp_ipv6=True,
             cap_four_octet_as_number=True,
         )
+
+    def set_rank(self, med: int | None, rank: int) -> None:
+        """What has been advertised is advertised again if the MED is another than before."""
+        self.multi_exit_disc = min((med or 0) + RANK_MED * rank, MOST_MED) if rank else med
 
     def get_configured_capabilities(self) -> Any:
         capabilities = super().get_configured_capabilities()

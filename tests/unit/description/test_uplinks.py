@@ -100,3 +100,52 @@ def test_two_edges_of_an_as_need_different_router_ids() -> None:
     bgp = other["bgp"] | {"neighbour": "198.51.100.6", "router_id": "10.9.1.1"}
     lines = refusal(with_uplink(uplinks=[UPLINK, other | {"bgp": bgp}]))
     assert_refused(lines, "uplinks[1].bgp.router_id", "the router id 10.9.1.1 of AS 65001 is already taken")
+
+
+# ------------------------------------------------------------------------------ several controllers
+
+MEMBERS = [
+    {"name": "m0", "local_address": "198.51.100.1", "router_id": "10.9.1.1"},
+    {"name": "m1", "local_address": "198.51.100.5", "router_id": "10.255.1.2", "neighbour": "198.51.100.6"},
+]
+
+
+def test_each_member_of_a_cluster_has_a_session_of_its_own() -> None:
+    (uplink,) = reading.parse(with_uplink(uplinks__0__bgp__members=MEMBERS), "net.yaml").uplinks
+    session = uplink.bgp
+    assert session is not None
+    first, second = session.of_member("m0"), session.of_member("m1")
+    assert first is not None
+    assert second is not None
+    assert (first.local_address, first.neighbour) == (session.local_address, session.neighbour)
+    assert (second.local_address, second.neighbour) == (packed("198.51.100.5"), packed("198.51.100.6"))
+    assert second.router_id == packed("10.255.1.2")
+    assert (second.local_as, second.neighbour_as) == (session.local_as, session.neighbour_as)
+    assert session.of_member("m2") is None
+    assert len(session.all_sessions()) == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "key", "value", "reason"),
+    [
+        (1, "name", "m0", "is already taken by"),
+        (1, "router_id", "10.9.1.1", "is already taken by"),
+        (1, "router_id", "2001:db8::1", "must be an IPv4 address"),
+        (1, "local_address", "198.51.100.6", "the controller's own address"),
+        (1, "local_address", "2001:db8::1", "of another family"),
+        (1, "neighbour", "224.0.0.5", "is multicast"),
+    ],
+)
+def test_members_that_cannot_have_their_sessions_are_refused(number: int, key: str, value: str, reason: str) -> None:
+    members = copy.deepcopy(MEMBERS)
+    members[number][key] = value
+    where = f"uplinks[0].bgp.members[{number}]"
+    (refused,) = refusal(with_uplink(uplinks__0__bgp__members=members))
+    assert where in refused
+    assert reason in refused
+
+
+def test_two_members_do_not_share_an_address_for_one_router() -> None:
+    members = [MEMBERS[0], {**MEMBERS[0], "name": "m1", "router_id": "10.255.1.2"}]
+    (refused,) = refusal(with_uplink(uplinks__0__bgp__members=members))
+    assert "is already taken by uplinks[0].bgp.members[0].local_address" in refused

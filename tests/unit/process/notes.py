@@ -24,7 +24,9 @@ class BoardNotes:
     def __init__(self, board: Board, member: str) -> None:
         self.board = board
         self.member = member
+        self.is_current = True
         self._listeners: list[Callable[[Collection[str]], None]] = []
+        self._told: dict[str, str] = {}
 
     def get(self, key: str) -> str | None:
         return self.board.texts.get(key)
@@ -44,3 +46,10 @@ class BoardNotes:
 
     def watch(self, changed: Callable[[Collection[str]], None]) -> None:
         self._listeners.append(changed)
+
+    def tell(self) -> None:
+        """Listeners are told of what has changed."""
+        told, self._told = self._told, dict(self.board.texts)
+        changed = {key for key in told.keys() | self._told.keys() if told.get(key) != self._told.get(key)}
+        for listener in self._listeners:
+            listener(changed)
