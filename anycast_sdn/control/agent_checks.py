@@ -76,6 +76,16 @@ class AgentChecks:
             of_server.heard[name] = now, EXPIRES * (interval_s or check.interval_s)
             self._expiries.plan_by((group.name, server), sum(of_server.heard[name]))
 
+    def recall(self, group: AnycastGroup, server: Address, name: CheckName, state: CheckState, now: float) -> None:
+        """Another controller has heard of this check; its next report is awaited as if it had come now."""
+        of_server = self._servers.setdefault((group.name, server), _OfServer())
+        if name in of_server.states or len(of_server.states) >= MOST:
+            return
+        check = next((check for check in group.checks if name_of(check) == name), _BY_DEFAULT)
+        of_server.states[name] = state
+        of_server.heard[name] = now, EXPIRES * check.interval_s
+        self._expiries.plan_by((group.name, server), sum(of_server.heard[name]))
+
     def expire(self, now: float) -> list[tuple[str, Address]]:
         """Let checks fail that are not reported any more → of which servers, by group."""
         expired = []

@@ -21,8 +21,10 @@ from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.parts import Parts
 from anycast_sdn.control.slices import Slices, probe
 from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.health import CheckName
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
@@ -35,6 +37,8 @@ from anycast_sdn.openflow.pipeline import kind_of
 from anycast_sdn.openflow.reaction import Reaction, in_order
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.tables import Tables
+
+NotPassing = Mapping[CheckName, tuple[HealthStatus, str]]  # checks of a server: status and output
 
 _LLDP = frozenset((Kind.LLDP, Kind.LLDP_ELSE))
 _TO_GATEWAYS = frozenset((Kind.CHECK_ANSWER, Kind.GATEWAY_HERE, Kind.GATEWAY))  # of packets that may answer checks
@@ -209,10 +213,16 @@ class Controller(Parts):
             self._recheck_services_of(switch)
         return self.slices.work_again(now) if changed else Outcome()
 
-    def take_over(self, term: int, links: Iterable[KnownLink], now: float) -> Outcome:
-        """This controller leads from now on; its predecessor knew this of links.  ``term``: see ``Discovery``."""
+    def take_over(
+        self, term: int, links: Iterable[KnownLink], checks: Mapping[tuple[str, Address], NotPassing], now: float
+    ) -> Outcome:
+        """This controller leads from now on.  ``links``, ``checks`` (by group and server): what its predecessor knew;
+        ``term``: see ``Discovery``.
+        """
         self.discovery.take_over(term, links, now)
         self.uplinks.take_over()
+        for (group, server), states in checks.items():
+            self.health.recall(group, server, states, now)
         return self._relink(now)
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outcome:

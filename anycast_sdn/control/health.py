@@ -13,12 +13,13 @@ for.  Here changes are noticed: what may have changed is queued, and examined in
 events; ``pop_changed`` has what others have to consider.
 
 Who serves, and what becomes of flows, is decided elsewhere.  While an edge is away, all that is known of its servers is
-held.  Nothing of this is stored: after a restart of the controller each check is unknown until its first result.
+held.  Nothing of this is stored: after a restart of the controller each check is unknown until its first result.  A
+controller that takes over ``recall``s the checks that did not pass, so that no flow moves because of that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from anycast_sdn.control.agent_checks import AgentChecks, Reported
@@ -103,6 +104,8 @@ class Health:
         self._to_begin: dict[Enrolment, None] = {}  # where other checks may be wanted than those that are made
         self._to_examine: dict[Enrolment, None] = {}
         self._changed: dict[Enrolment, None] = {}  # for ``pop_changed``
+        self._unnoted: dict[Enrolment, None] = {}  # for ``pop_unnoted``
+        self._recalled: dict[tuple[Address, CheckName], CheckState] = {}  # of checks that have not begun yet
 
     # ---------------------------------------------------------------- what may be read
 
@@ -161,6 +164,39 @@ class Health:
         changed, self._changed = self._changed, {}
         return changed
 
+    def pop_unnoted(self) -> Collection[Enrolment]:
+        """The servers, each in one group, of which a successor has to know something else since the last call."""
+        unnoted, self._unnoted = self._unnoted, {}
+        return unnoted.keys()
+
+    def recall(
+        self, group: str, server: Address, states: Mapping[CheckName, tuple[HealthStatus, str]], now: float
+    ) -> None:
+        """These checks did not pass when another controller last looked.  Ignored where it is not enrolled."""
+        settings = self._groups.get(group)
+        if settings is None or server not in settings.servers:
+            return
+        wanted = {name_of(check): check for check in settings.checks}
+        probed = self._probed.setdefault(server, {})
+        for name, (status, output) in states.items():
+            state = CheckState(status, now, output)
+            match wanted.get(name):
+                case IcmpCheck() | TcpCheck() | UdpCheck() as check:
+                    if check in probed:
+                        probed[check] = state
+                    else:
+                        self._recalled[server, name] = state
+                case PassiveCheck():
+                    self._own.setdefault((group, server), _Own()).passive = state
+                    self._probations.plan((group, server), now + PROBATION_S)
+                case None if name.type in _SAY_NOTHING_OF_FLOWS:
+                    pass  # ARP and ND are asked anew; of leases others know
+                case _:
+                    self._agents.recall(settings, server, name, state, now)
+        if not probed:
+            del self._probed[server]
+        self._to_examine[group, server] = None
+
     # ---------------------------------------------------------------- what is enrolled
 
     def groups_changed(self, before: Groups, groups: Groups, now: float) -> None:
@@ -179,6 +215,7 @@ class Health:
         for server in (server for server in was if server not in is_now):
             self._own.pop((name, server), None)
             self._agents.forget(name, server)
+            self._unnoted[name, server] = None
             if self._known.pop((name, server), None):
                 self._changed[name, server] = None
             if not self._groups.of_server(server):
@@ -222,7 +259,9 @@ class Health:
         if len(users) > 1 or subnet is None:
             return
         states = self._probed.setdefault(server, {})
-        states[check] = _UNKNOWN
+        states[check] = self._recalled.pop((server, name_of(check)), _UNKNOWN)
+        if states[check] is not _UNKNOWN:
+            self._to_examine[group, server] = None
         edge = self._switches[subnet.edge]
         if len(states) == 1:
             edge.set_checked(server, True)
@@ -357,6 +396,7 @@ class Health:
             if (_COUNTS_AS.get(health.status), failed) != (_COUNTS_AS.get(before), had_failed):
                 self._changed[enrolment] = None
             if health.status is not before:
+                self._unnoted[enrolment] = None
                 changes.setdefault((server, before, health.status, health.reason), []).append(group)
         return [
             ServerHealthChanged(self._edge_of(server), server, tuple(groups), before, after, reason)

@@ -2,7 +2,7 @@
 
 A lease is *held* from its enrolment, or a renewal, for ``ttl_s``.  Then it has *expired*, and the server is critical.
 If it is not renewed for ``deregister_after_s`` more, it is to be removed.  Renewals are not stored: after a restart of
-the controller, each lease begins anew.  Times are those of a clock that never jumps.
+the controller, or when another one takes over, each lease begins anew.  Times are those of a clock that never jumps.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class Leases:
             self._leases[enrolment] = lease
             self._due.plan(enrolment, now + lease.ttl_s)
 
+    def expire(self, enrolment: Enrolment, now: float) -> None:
+        """It has expired already; the time until its removal begins anew."""
+        self._expired.add(enrolment)
+        self._plan_removal(enrolment, now)
+
     def renew(self, enrolment: Enrolment, now: float) -> bool:
         """→ had it expired?  The enrolment must have a lease."""
         was_expired = enrolment in self._expired
@@ -65,13 +70,18 @@ class Leases:
         """Up to ``most`` that have expired or are to be removed since the last call; again every ``RETRY_S``."""
         due = Expired([], [])
         while len(due.expired) + len(due.to_remove) < most and (enrolment := self._due.pop(now)) is not None:
-            lease = self._leases[enrolment]
             if enrolment in self._expired:
                 due.to_remove.append(enrolment)
                 self._due.plan(enrolment, now + RETRY_S)  # in case that it could not be stored
             else:
                 due.expired.append(enrolment)
                 self._expired.add(enrolment)
-                if lease.deregister_after_s is not None:
-                    self._due.plan(enrolment, now + max(lease.deregister_after_s, SOON_S))
+                self._plan_removal(enrolment, now)
         return due
+
+    def _plan_removal(self, enrolment: Enrolment, now: float) -> None:
+        after_s = self._leases[enrolment].deregister_after_s
+        if after_s is None:
+            self._due.cancel(enrolment)
+        else:
+            self._due.plan(enrolment, now + max(after_s, SOON_S))

@@ -27,7 +27,7 @@ flows and sends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
@@ -45,6 +45,7 @@ from anycast_sdn.core.model import (
     AnycastGroup,
     AtDeadline,
     Drain,
+    Lease,
     NotFound,
     Server,
     ServerState,
@@ -110,12 +111,12 @@ class _Draining:
     is_over: bool = False  # and the server's next state is being stored
     left: str = ""  # what was left then
 
-    def set(self, drain: Drain, at: Moment) -> None:
-        """The drain is this one from now on, with another deadline perhaps."""
+    def set(self, drain: Drain, at: Moment, by_another: bool) -> None:
+        """The drain is this one from now on, with another deadline perhaps; ``by_another``: just now, by its clock."""
         self.drain = drain
         self.until, self.ending, self.lingers_until, self.is_over = None, None, None, False
         if drain.deadline_s is not None:  # the clock of the wall may have been set since the drain began
-            passed = max(0.0, at.wall - drain.began_at)
+            passed = 0.0 if by_another else max(0.0, at.wall - drain.began_at)
             self.until = at.now + max(0.0, drain.deadline_s - passed)
 
 
@@ -152,6 +153,7 @@ class Life:
         self._groups = NO_GROUPS
         self._edges: Mapping[str, Drain] = {}
         self._drains: dict[str, _Draining] = {}  # by operation, in the order in which they are examined
+        self._by_another = False  # another controller has decided what is enrolled now
         self._looked_at = _Looked([])
         self._waiting = Todo()  # what has followed from changes of enrolments
 
@@ -202,11 +204,39 @@ class Life:
 
     # ---------------------------------------------------------------- what is enrolled
 
-    def enrolled(self, groups: Groups, edges: Mapping[str, Drain], at: Moment, *, begins: bool = False) -> None:
+    def take_over(self, ended: Iterable[Operation], expired: Collection[Enrolment], at: Moment) -> None:
+        """This controller decides from now on.  ``ended``: by the one before; ``expired``: leases.
+
+        Nothing ends too early: leases that are held begin anew, and so does the time in which packets may be on their
+        way to a server that is drained.
+        """
+        for operation in sorted(ended, key=lambda each: each.ended or 0.0):
+            draining = self._drains.get(operation.id)
+            if draining is None or not draining.servers:  # an edge stays drained when its drain has ended
+                self._drains.pop(operation.id, None)
+                self.operations.recall(operation)
+        for draining in self._drains.values():
+            draining.began = at.now
+            draining.counting, draining.ending, draining.lingers_until, draining.is_over = None, None, None, False
+        for group in self._groups:
+            for address, server in group.servers.items():
+                if server.lease:
+                    self._begin_lease((group.name, address), server.lease, expired, at)
+
+    def _begin_lease(self, enrolment: Enrolment, lease: Lease, expired: Collection[Enrolment], at: Moment) -> None:
+        self.leases.set(enrolment, lease, at.now)
+        if enrolment in expired:
+            self.leases.expire(enrolment, at.now)
+        self._waiting.leases[enrolment] = enrolment not in expired
+
+    def enrolled(
+        self, groups: Groups, edges: Mapping[str, Drain], at: Moment, *, begins: bool = False, by_another: bool = False
+    ) -> None:
         """Enrolments are these from now on.
 
-        ``begins``: the controller starts, or another one decides and reports: there are no events.
+        ``begins``: the controller starts; ``by_another``: another one decides and reports.  Then there are no events.
         """
+        self._by_another = by_another
         before, self._groups = self._groups, groups
         events: list[Event] = []
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
@@ -214,7 +244,7 @@ class Life:
             if old is not new:
                 events += self._group_changed(name, old, new, at)
         events += self._edges_changed(edges, at)
-        if not begins:
+        if not (begins or by_another):
             self._waiting.events += events
 
     def _group_changed(
@@ -286,7 +316,7 @@ class Life:
             draining = self._drains[drain.operation] = _Draining(drain, edge, at.now)
         if enrolment:
             draining.servers.add(enrolment)
-        draining.set(drain, at)
+        draining.set(drain, at, self._by_another)
         addresses = tuple(sorted((address for _, address in draining.servers), key=lambda each: (len(each), each)))
         kind = Kind.DRAIN_SERVER if enrolment else Kind.DRAIN_EDGE
         operation = Operation(drain.operation, kind, edge, drain.began_at, enrolment[0] if enrolment else "", addresses)
@@ -307,7 +337,7 @@ class Life:
         if draining.servers:
             return  # its other address is changed likewise
         expected = ServerState.DRAINED if draining.drain.then is AfterDrain.KEEP else None
-        if draining.is_over and (after.state if after else None) is expected:
+        if (draining.is_over or self._by_another) and (after.state if after else None) is expected:
             yield self._end(id, State.SUCCEEDED, at, draining.left)
         else:
             reason = f"the server was set to {after.state.value}" if after else "the server was removed"

@@ -7,6 +7,7 @@ The last ``MOST_ENDED`` that have ended are kept, for those who ask later.
 from __future__ import annotations
 
 import enum
+import itertools
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -72,6 +73,18 @@ class Operations:
         if found is None:
             raise NotFound(f"there is no operation {id!a}; the last {MOST_ENDED} that have ended are kept")
         return found
+
+    def ended(self, most: int) -> Iterator[Operation]:
+        """The last ones that have ended, the last first."""
+        return itertools.islice(reversed(self._ended.values()), most)
+
+    def recall(self, operation: Operation) -> None:
+        """Another controller has ended it so."""
+        self._running.pop(operation.id, None)
+        self._ended.pop(operation.id, None)
+        self._ended[operation.id] = operation
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
 
     def put(self, operation: Operation) -> None:
         """It runs, as here."""

@@ -28,3 +28,11 @@ class Features:
     def spoils_fragments(self) -> bool:
         """And can it be kept from that by rules?"""
         return self.fragment_flags and not self.fragments
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What trials have found of a switch that describes itself so (``OFPMP_DESC``)."""
+
+    description: tuple[str, ...]
+    features: Features

@@ -45,6 +45,7 @@ class Lifecycle:
         self._store_again_at = 0.0
         self._waiting: dict[hub.Event, str] = {}  # who waits, the longest first → for the end of which operation
         life.enrolled(registry.groups, registry.edges, _moment(), begins=True)
+        app.succession.on_take_over(self.take_over, life.operations)
 
     def run(self) -> None:
         """To be spawned; ends with the application."""
@@ -56,7 +57,12 @@ class Lifecycle:
 
     def enrolments_changed(self) -> None:
         """The registry has other groups, or drained edges, than before."""
-        self._life.enrolled(self._registry.groups, self._registry.edges, _moment(), begins=not self._leads())
+        self._life.enrolled(self._registry.groups, self._registry.edges, _moment(), by_another=not self._leads())
+
+    def take_over(self, now: float) -> None:
+        """This controller leads from now on."""
+        succession = self._app.succession
+        self._life.take_over(succession.ended_operations(), succession.expired_leases(), _moment())
 
     def _tick(self) -> None:
         while True:

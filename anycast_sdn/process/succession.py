@@ -2,38 +2,32 @@
 
 The leader notes what it knows whenever that has changed; a member that becomes the leader reads the notes before it
 decides anything.  A controller that is alone has nobody to leave anything to: its notes are ``NoNotes``.
+
+A member that leads again, while nobody else has led in between, goes on with what it knows, and notes all of it anew:
+etcd may have lost it.
 """
 
 from __future__ import annotations
 
-import json
-import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping
 
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.cluster.notes import ANNOUNCED, LINKS, LLDP_KEY, TERMS, Notes
+from anycast_sdn.cluster.notes import ANNOUNCED, FEATURES, HEALTH, LINKS, LLDP_KEY, OPERATIONS, TERMS, Notes
+from anycast_sdn.control import noted
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.discovery import KnownLink
+from anycast_sdn.control.noted import Enrolment, Term
+from anycast_sdn.control.operations import Operation, Operations
 from anycast_sdn.control.outcome import Outcome
-from anycast_sdn.description.model import Port
+from anycast_sdn.core.health import CheckName
+from anycast_sdn.openflow.features import Tried
 from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.faults import isolated
 
-LOG = logging.getLogger(__name__)
-
 KEY_BYTES = 16  # of LLDP's
 MOST_TERMS = 200  # of the past that are known
-
-Shown = dict[str, Any]
-
-
-class Term(NamedTuple):
-    """``began``: s since the epoch, by the clock of that member."""
-
-    member: str  # its id
-    began: float
+MOST_OPERATIONS = 200  # that have ended
+_LEASE = CheckName("lease")
 
 
 class Succession:
@@ -56,10 +50,15 @@ class Succession:
         self._has_led = False
         self._noted: dict[str, dict[str, str]] = {}  # prefix → the notes there, as this leader has left them
         self._heirs: list[Callable[[float], None]] = []
+        self._operations: Operations | None = None
 
-    def on_take_over(self, begin: Callable[[float], None]) -> None:
-        """``begin`` is called when this controller becomes the leader, before it decides anything."""
+    def on_take_over(self, begin: Callable[[float], None], operations: Operations | None = None) -> None:
+        """``begin`` is called when this controller becomes the leader, before it decides anything.
+
+        ``operations``: to be noted when they have ended.
+        """
         self._heirs.append(begin)
+        self._operations = operations or self._operations
 
     def look(self, now: float) -> None:
         """The leader may be another one than before."""
@@ -71,73 +70,93 @@ class Succession:
             return
         self._noted.clear()
         *_, last = Term(self.notes.member, 0.0), *self.terms()
-        if not self._has_led or last.member != self.notes.member:  # otherwise nobody has decided anything meanwhile
-            for begin in (self._take_over_network, *self._heirs):
+        if not self._has_led or last.member != self.notes.member:
+            for begin in (self.begin, *self._heirs):
                 isolated(begin)(now)
         self._has_led = True
         self._begin_term()
 
-    def terms(self) -> list[Term]:
-        """Who has led, the present leader last."""
-        return list(filter(None, (_term(text) for _, text in sorted(self.notes.below(TERMS).items()))))
+    def begin(self, now: float) -> None:
+        """The controller knows nothing of what its predecessors, or itself before, have decided: it is told.
 
-    def _begin_term(self) -> None:
-        self.notes.put(f"{TERMS}{self._cluster.term():016x}", json.dumps([self.notes.member, round(time.time(), 3)]))
-        for key in sorted(self.notes.below(TERMS))[:-MOST_TERMS]:
-            self.notes.put(TERMS + key, None)
-        self.notes.put(LLDP_KEY, self._controller.discovery.key.hex())
+        Also to be called whenever it begins anew while it leads.
+        """
+        key = _key_of(self.notes.get(LLDP_KEY))
+        if key:
+            self._controller.discovery.key = key
+        links = list(noted.links(self.notes.below(LINKS)))
+        checks = noted.health(self.notes.below(HEALTH))
+        self._react(self._controller.take_over(self._cluster.term(), links, checks, now))
+
+    # ---------------------------------------------------------------- what is noted
 
     @isolated
     def note(self) -> None:
         """To be called several times a second: the leader notes what has changed."""
-        if self.notes.member and self._cluster.leads():
-            self._note_all(LINKS, {_name(link): _link_text(link) for link in self._controller.discovery.known()})
-            self._note_all(ANNOUNCED, self._bgp.advertised())
+        if not self.notes.member or not self._cluster.leads():
+            return
+        self._note_all(LINKS, noted.link_notes(self._controller.discovery.known()))
+        self._note_all(ANNOUNCED, self._bgp.advertised())
+        if self._operations:
+            known = self._noted_below(OPERATIONS)
+            ended = self._operations.ended(MOST_OPERATIONS)
+            self._note_all(OPERATIONS, {each.id: known.get(each.id) or noted.operation_note(each) for each in ended})
+        for enrolment in self._controller.health.pop_unnoted():
+            self.notes.put(HEALTH + noted.health_key(enrolment), self._health_note(enrolment))
 
     def note_now(self) -> None:
         """As ``note``, and it is stored before this returns, if it can be."""
         self.note()
         self.notes.flush()
 
+    def _health_note(self, enrolment: Enrolment) -> str | None:
+        group = self._controller.groups.get(enrolment[0])
+        if group is None or enrolment[1] not in group.servers:
+            return None
+        return noted.health_note(self._controller.health.checks(*enrolment))
+
+    def _noted_below(self, prefix: str) -> Mapping[str, str]:
+        if prefix not in self._noted:
+            self._noted[prefix] = dict(self.notes.below(prefix))
+        return self._noted[prefix]
+
     def _note_all(self, prefix: str, wanted: Mapping[str, str]) -> None:
         """The notes of this kind are these from now on."""
-        noted = self._noted.get(prefix)
-        if noted is None:
-            noted = self._noted[prefix] = dict(self.notes.below(prefix))
-        if noted == wanted:
+        present = self._noted_below(prefix)
+        if present == wanted:
             return
-        for key in noted.keys() | wanted.keys():
-            if noted.get(key) != wanted.get(key):
+        for key in present.keys() | wanted.keys():
+            if present.get(key) != wanted.get(key):
                 self.notes.put(prefix + key, wanted.get(key))
         self._noted[prefix] = dict(wanted)
 
-    # ---------------------------------------------------------------- links
+    def _begin_term(self) -> None:
+        term = Term(self.notes.member, round(time.time(), 3))
+        self.notes.put(f"{TERMS}{self._cluster.term():016x}", noted.term_note(term))
+        for key in sorted(self.notes.below(TERMS))[:-MOST_TERMS]:
+            self.notes.put(TERMS + key, None)
+        self.notes.put(LLDP_KEY, self._controller.discovery.key.hex())
 
-    def _take_over_network(self, now: float) -> None:
-        if key := _key_of(self.notes.get(LLDP_KEY)):
-            self._controller.discovery.key = key
-        links = list(_links(self.notes.below(LINKS)))
-        self._react(self._controller.take_over(self._cluster.term(), links, now))
+    # ---------------------------------------------------------------- what others ask for
 
+    def terms(self) -> Collection[Term]:
+        """Who has led, the present leader last."""
+        return noted.terms(self.notes.below(TERMS))
 
-def _name(link: KnownLink) -> str:
-    return "~".join(map(str, sorted(link.ends)))
+    def ended_operations(self) -> list[Operation]:
+        """By this leader's predecessors."""
+        return list(noted.operations(self.notes.below(OPERATIONS)))
 
+    def expired_leases(self) -> set[Enrolment]:
+        return {each for each, states in noted.health(self.notes.below(HEALTH)).items() if _LEASE in states}
 
-def _link_text(link: KnownLink) -> str:
-    return json.dumps({"cost": link.cost, "down": link.down, "failures": link.failures}, sort_keys=True)
+    def tried(self, dpid: int) -> Tried | None:
+        """What a former master of the switch has tried out."""
+        return noted.tried(self.notes.get(f"{FEATURES}{dpid:016x}"))
 
-
-def _links(notes: Mapping[str, str]) -> Iterator[KnownLink]:
-    for name, text in notes.items():
-        try:
-            (a, _, at_a), (b, _, at_b) = (end.rpartition(":") for end in name.split("~"))
-            shown: Shown = json.loads(text)
-            ends = frozenset((Port(a, int(at_a)), Port(b, int(at_b))))
-            cost = None if shown.get("cost") is None else int(shown["cost"])
-            yield KnownLink(ends, cost, bool(shown.get("down")), int(shown.get("failures", 0)))
-        except (ValueError, TypeError, KeyError, AttributeError):
-            LOG.warning("etcd has no usable note of link %s: it is taken as in the network file", ascii(name))
+    def note_tried(self, dpid: int, tried: Tried) -> None:
+        if self._cluster.leads():
+            self.notes.put(f"{FEATURES}{dpid:016x}", noted.tried_note(tried))
 
 
 def _key_of(text: str | None) -> bytes | None:
@@ -146,11 +165,3 @@ def _key_of(text: str | None) -> bytes | None:
     except ValueError:
         return None
     return key if len(key) == KEY_BYTES else None
-
-
-def _term(text: str) -> Term | None:
-    try:
-        member, began = json.loads(text)
-        return Term(str(member), float(began))
-    except (ValueError, TypeError):
-        return None

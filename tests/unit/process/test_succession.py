@@ -8,7 +8,13 @@ import time
 import pytest
 
 from anycast_sdn.cluster.notes import LLDP_KEY
+from anycast_sdn.control import noted
+from anycast_sdn.control.agent_checks import Reported
+from anycast_sdn.core.checks import AnyCheck, HealthStatus, HttpCheck, TcpCheck
 from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.health import CheckResult, CheckState, name_of
+from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, packed, text
+from anycast_sdn.core.roles import Side
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
@@ -116,3 +122,78 @@ def test_it_is_known_who_has_led_when(board: Board) -> None:
     first.lose()
     first.take_over()
     assert [term.member for term in second.app.succession.terms()] == ["first", "second", "first"]
+
+
+# ------------------------------------------------------------------------------ health of servers
+
+HTTP, TCP = HttpCheck(port=80, rise=1, fall=1), TcpCheck(port=443)
+
+
+def enrolled(member: Controller, *checks: AnyCheck) -> Address:
+    network = member.app.controller.network
+    subnet = next(subnet for subnet in network.subnets if subnet.side is Side.SERVER)
+    server = Prefix(subnet.gateways[0].prefix.network[:3] + b"\x0a", 32).network
+    group = AnycastGroup("web", (Prefix.host(packed("198.18.0.1")),), {server: Server(server)}, checks=checks)
+    member.app._react(member.app.controller.set_groups(Groups({"web": group}), time.monotonic()))
+    work(member)
+    return server
+
+
+def work(member: Controller) -> None:
+    while member.app.controller.is_busy():
+        member.app._react(member.app.controller.work(time.monotonic()))
+    member.app.succession.note()
+
+
+def test_a_server_that_was_critical_is_so_for_the_next_leader_and_its_flows_stay_where_they_are(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    for member in (first, second):
+        server = enrolled(member, HTTP)
+    first.take_over()
+    down = Reported(name_of(HTTP), CheckResult(False, "503"))
+    first.app.controller.health.report("web", server, [down], time.monotonic())
+    work(first)
+    assert first.app.controller.health.status("web", server) is HealthStatus.CRITICAL
+    second.take_over()
+    work(second)
+    assert second.app.controller.health.status("web", server) is HealthStatus.CRITICAL
+    up = Reported(name_of(HTTP), CheckResult(True, "200"))
+    second.app.controller.health.report("web", server, [up], time.monotonic())
+    work(second)
+    assert second.app.controller.health.status("web", server) is not HealthStatus.CRITICAL
+    assert not [key for key in board.texts if key.startswith("health/")]
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_check_that_the_controller_makes_is_critical_for_the_next_leader_until_it_passes(
+    board: Board, begun: bool
+) -> None:
+    second = Controller(board, "second")
+    if begun:
+        server = enrolled(second, TCP)
+    else:
+        server = enrolled(Controller(Board(), "other"), TCP)
+        group = AnycastGroup("web", (Prefix.host(packed("198.18.0.1")),), {server: Server(server)}, checks=(TCP,))
+        second.app.controller.groups = Groups({"web": group})
+        second.app.controller.health.groups_changed(Groups(), second.app.controller.groups, time.monotonic())
+    states = [(name_of(TCP), CheckState(HealthStatus.CRITICAL, 0.0, "refused"))]
+    note = noted.health_note(states)
+    assert note
+    board.texts["health/" + noted.health_key(("web", server))] = note
+    second.take_over()
+    work(second)
+    health = second.app.controller.health.of("web", server)
+    assert (health.status, health.reason) == (HealthStatus.CRITICAL, "tcp 443: refused")
+
+
+def test_what_is_noted_of_a_server_goes_with_it(board: Board) -> None:
+    member = Controller(board, "first")
+    server = enrolled(member, HTTP)
+    member.take_over()
+    down = Reported(name_of(HTTP), CheckResult(False, "503"))
+    member.app.controller.health.report("web", server, [down], time.monotonic())
+    work(member)
+    assert [key for key in board.texts if key.startswith("health/")] == [f"health/web/{text(server)}"]
+    member.app._react(member.app.controller.set_groups(Groups(), time.monotonic()))
+    work(member)
+    assert not [key for key in board.texts if key.startswith("health/")]
