@@ -8,6 +8,8 @@ from typing import NamedTuple
 from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MemberKey
 from anycast_sdn.etcd.client import Value
 
+OF_OVERVIEW = (LEADER, MEMBERS, MASTERS)  # how the keys begin that it needs
+
 
 class Member(NamedTuple):
     """``lease``: revoked, it ends all that the member holds in etcd."""

@@ -19,7 +19,7 @@ import secrets
 import ssl
 import threading
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
 
@@ -34,12 +34,12 @@ from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import Tls
 from anycast_sdn.api.tokens import Token, Tokens, secret_of, sha256_of
-from anycast_sdn.cluster.keys import LEADER, MEMBERS
-from anycast_sdn.cluster.overview import Overview, overview
+from anycast_sdn.cluster.keys import LEADER
+from anycast_sdn.cluster.overview import OF_OVERVIEW, overview
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import listed
-from anycast_sdn.etcd.client import EtcdError, Is, Put
+from anycast_sdn.etcd.client import EtcdError, Is, Put, Value
 from anycast_sdn.etcd.client import Tls as TlsFiles
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.listening import listening
@@ -75,6 +75,8 @@ class Peers:
         self._endpoint = self._opened(options.place)
         self._access = Access(Tokens())
         self._secret = ""
+        self._values: dict[str, Value] = {}  # of the keys that ``overview`` needs
+        self.overview = overview({})
         self._server: Server | None = None
         self._clients: dict[str, MemberClient] = {}  # by id, of members that are there
         self._streams: set[_Lines] = set()  # of those who listen to this member
@@ -83,8 +85,9 @@ class Peers:
         self.left: set[str] = set()  # ids of members that have said that they leave
         self.ended: set[str] = set()  # ids of members whose processes are known to have ended
         self.reached: set[str] = set()  # ids of the members whose streams come here now
-        self._is_active = True
+        self._is_active, self._is_serving = True, False
         self.listen(LEAVING, lambda id, _: self.left.add(id))
+        self._look(mirror.values)
         mirror.listen(self._look)
 
     @property
@@ -99,7 +102,8 @@ class Peers:
         self._make_secret()
         between = BetweenMembers(own, self, self._stream)
         self._server = server.serve(between, [self._endpoint], self._access, server.pause_in_line(), report)
-        self._look([SECRET, MEMBERS])
+        self._is_serving = True
+        self._look([SECRET])
         hub.spawn(self._keep_secret)
         return AnyMember(own, self)
 
@@ -133,10 +137,6 @@ class Peers:
 
     # ---------------------------------------------------------------- Members, for REST
 
-    @property
-    def overview(self) -> Overview:
-        return overview(self._mirror.values)
-
     def leads(self) -> bool:
         leader = self._mirror.values.get(LEADER)
         return leader is not None and leader.text == self.own
@@ -166,9 +166,15 @@ class Peers:
 
     # ---------------------------------------------------------------- the others
 
-    def _look(self, changed: Collection[str]) -> None:
+    def _look(self, changed: Iterable[str]) -> None:
         """etcd has changed."""
-        if any(key.startswith(MEMBERS) for key in changed):
+        if ours := [key for key in changed if key.startswith(OF_OVERVIEW)]:
+            for key in ours:
+                if value := self._mirror.values.get(key):
+                    self._values[key] = value
+                else:
+                    self._values.pop(key, None)
+            self.overview = overview(self._values)
             self._look_at_members()
         if SECRET in changed and (found := self._mirror.values.get(SECRET)):
             self._secret = found.text
@@ -182,7 +188,7 @@ class Peers:
         for id in self._clients.keys() - members.keys():
             self._clients.pop(id).close()
         for id in members.keys() - self._clients.keys() - {self.own}:
-            if self._secret and members[id].told.peer:
+            if self._is_serving and self._secret and members[id].told.peer:
                 client = MemberClient(members[id].told.peer, id, self._secret, self._context)
                 self._clients[id] = client
                 hub.spawn(self._follow, id, client)

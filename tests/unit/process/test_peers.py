@@ -1,0 +1,188 @@
+"""Members of a cluster notice when the process of another one has ended, and take nothing else for that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator
+from typing import Any
+
+import pytest
+
+from anycast_sdn.api.member_client import Elsewhere, NoAnswer
+from anycast_sdn.cluster.keys import LEADER, MEMBERS, MemberKey
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.etcd.client import Put, Tls
+from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process import peers as module
+from anycast_sdn.process.peers import SECRET, PeerOptions, Peers, _Lines
+from tests.unit.etcd.fake import FakeEtcd, Fault, catch_up
+
+PREFIX = "/x/"
+OTHER = "m1-2"
+FILES = Tls(None, None, None)
+REFUSED, TIMEOUT, ENDED = ConnectionRefusedError(), NoAnswer("timed out", unsure=False), NoAnswer("ended", unsure=False)
+ANOTHER = Elsewhere("another member was at its address")
+
+
+class Other:
+    """A client of the other member: each attempt to follow it yields these lines, or raises that, or both."""
+
+    def __init__(self, *attempts: list[bytes | Exception]) -> None:
+        self.attempts = [*attempts]
+        self.is_closed = False
+
+    def lines(self, silent_s: float) -> Generator[bytes]:
+        for each in self.attempts.pop(0):
+            if isinstance(each, Exception):
+                raise each
+            yield each
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class Network:
+    """Two members in etcd, of which the first is ours."""
+
+    def __init__(self) -> None:
+        self.etcd = FakeEtcd()
+        client = self.etcd.client()
+        self.lease = client.grant(2)
+        self.mirror = Mirror(client, PREFIX)
+        catch_up(self.mirror)
+        self.peers = Peers(PeerOptions(("127.0.0.1", 0), FILES), self.mirror, "m0-1")
+        key = MemberKey("m1", "http://r", [], "http://127.0.0.1:9").text()
+        leads = Put(PREFIX + LEADER, OTHER, self.lease)
+        client.transact([], [Put(f"{PREFIX}{MEMBERS}{OTHER}", key, self.lease), leads])
+        catch_up(self.mirror)
+
+    def follow(self, monkeypatch: pytest.MonkeyPatch, *attempts: list[bytes | Exception]) -> None:
+        """Until all attempts are over, or the member is gone."""
+        other: Any = Other(*attempts)
+        self.peers._clients[OTHER] = other
+
+        def sleep(seconds: float) -> None:
+            self.slept.append(seconds)
+            catch_up(self.mirror)
+            if not other.attempts:
+                self.peers._is_active = False
+
+        self.slept: list[float] = []
+        monkeypatch.setattr(module.hub, "sleep", sleep)
+        self.peers._follow(OTHER, other)
+
+    @property
+    def is_there(self) -> bool:
+        return self.lease in self.etcd.leases
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    yield network
+    network.peers.stop()
+    network.peers._endpoint.close()
+
+
+@pytest.mark.parametrize("certain", [REFUSED, ANOTHER])
+def test_a_process_that_was_heard_and_is_refused_then_has_ended(
+    network: Network, monkeypatch: pytest.MonkeyPatch, certain: Exception
+) -> None:
+    network.follow(monkeypatch, [b"\n", ENDED], [certain])
+    assert not network.is_there
+    assert network.peers.ended == {OTHER}
+    assert OTHER not in network.peers.overview.members
+    assert not network.peers.leader()
+    assert network.slept[0] < 0.01
+
+
+@pytest.mark.parametrize(
+    "attempts",
+    [
+        ([b"\n", ENDED], [b"\n", ENDED]),  # the connection began anew
+        ([b"\n", TIMEOUT], [TIMEOUT], [TIMEOUT]),  # frozen, or cut off
+        ([REFUSED], [REFUSED]),  # never heard: its address may be another machine's
+        ([ANOTHER],),
+        ([ENDED], [REFUSED]),
+    ],
+)
+def test_everybody_else_is_left_to_the_lease(
+    network: Network, monkeypatch: pytest.MonkeyPatch, attempts: tuple[list[bytes | Exception], ...]
+) -> None:
+    network.follow(monkeypatch, *attempts)
+    assert network.is_there
+    assert not network.peers.reached
+
+
+def test_it_is_tried_again_when_etcd_does_not_answer(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
+    network.mirror.etcd.fail(Fault.UNREACHABLE)  # type: ignore[attr-defined]
+    network.follow(monkeypatch, [b"\n", ENDED], [REFUSED], [REFUSED])
+    assert not network.is_there
+
+
+def test_what_a_member_says_comes_to_those_who_listen_for_it(
+    network: Network, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    heard: list[tuple[str, str]] = []
+
+    def listener(id: str, text: str) -> None:
+        heard.append((id, text))
+        assert text != "2 x"
+
+    network.peers.listen("flows", listener)
+    lines = b"\n,flows 1\n,flows 2 x\n,others 3\n,flows 4\n,leaving \n".split(b",")
+    network.follow(monkeypatch, [*lines, ENDED])
+    assert heard == [(OTHER, "1"), (OTHER, "2 x"), (OTHER, "4")]
+    assert "internal error with what member m1-2 says of flows" in caplog.text
+    assert network.peers.left == {OTHER}
+
+
+def test_who_begins_to_listen_is_greeted_and_then_told_all(network: Network) -> None:
+    network.peers.greet("flows", lambda: ["a", "b"])
+    stream = network.peers._stream()
+    network.peers.publish("flows", "c")
+    assert next(iter(stream)) == b"flows a\nflows b\nflows c\n"
+
+
+def test_who_does_not_take_what_is_said_loses_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LINES", 2)
+    streams: set[_Lines] = set()
+    stream = _Lines(streams, [])
+    for line in (b"1\n", b"2\n", b"3\n"):
+        stream.add(line)
+    assert not streams
+    assert list(stream) == [b"1\n2\n"]
+
+
+def test_the_secret_is_made_once(network: Network) -> None:
+    network.peers._make_secret()
+    made = network.etcd.values[PREFIX + SECRET]
+    network.peers._make_secret()  # the mirror has not seen it yet
+    catch_up(network.mirror)
+    network.peers._make_secret()
+    assert network.etcd.values[PREFIX + SECRET] == made
+    assert network.peers._secret == made.text
+
+
+def test_who_is_missing_is_said(network: Network) -> None:
+    assert network.peers.missing() == "m1 leads, but is not there"
+    network.etcd.revoke(network.lease)
+    catch_up(network.mirror)
+    assert network.peers.missing() == "no member leads now; there are none"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_an_address_that_others_cannot_use_is_refused(host: str) -> None:
+    with pytest.raises(ConfigurationError, match="--peer"):
+        Peers(PeerOptions((host, 0), FILES), Mirror(FakeEtcd().client(), PREFIX), "m0-1")
+
+
+def test_without_tls_beyond_this_machine_there_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened: Callable[..., Any] = module.endpoints.at_address
+    monkeypatch.setattr(module.endpoints, "at_address", lambda place, *more: opened(("127.0.0.1", 0), *more))
+    for host in ("127.0.0.1", "192.0.2.7"):
+        caplog.clear()
+        peers = Peers(PeerOptions((host, 0), FILES), Mirror(FakeEtcd().client(), PREFIX), "m0-1")
+        assert ("is not encrypted" in caplog.text) == (host == "192.0.2.7")
+        peers._endpoint.close()
