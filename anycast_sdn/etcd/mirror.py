@@ -30,17 +30,28 @@ Listener = Callable[[Collection[str]], None]
 
 
 class Mirror:
-    """``prefix`` ends with a slash; keys are without it here.  ``pause``: lets others run for so many seconds."""
+    """``prefix`` ends with a slash; keys are without it here.  ``pause``: lets others run for so many seconds.
 
-    def __init__(self, etcd: Etcd, prefix: str, pause: Callable[[float], None] = time.sleep) -> None:
+    ``problem``: why ``values`` may be out of date, since ``problem_since``; "" if they are not.
+    """
+
+    def __init__(
+        self,
+        etcd: Etcd,
+        prefix: str,
+        pause: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.etcd = etcd
         self.prefix = prefix
+        self.pause = pause
+        self.clock = clock
         self.revision = 0
         self.times_gone_back = 0
         self.problem = "etcd has not been read yet"
-        self.heard_at = time.monotonic()  # when a change came last, or all was read
+        self.heard_at = self.clock()  # when a change came last, or all was read
+        self.problem_since = clock()
         self._values: dict[str, Value] = {}
-        self._pause = pause
         self._listeners: list[Listener] = []
         self._is_active = True
         self._is_watching = False
@@ -57,7 +68,7 @@ class Mirror:
     def load(self) -> None:
         """Read everything.  Raises EtcdError."""
         before = self.revision
-        revision, found = self.etcd.below(self.prefix, lambda: self._pause(0))
+        revision, found = self.etcd.below(self.prefix, lambda: self.pause(0))
         if before != self.revision > revision:
             return  # the watch has been faster
         at = len(self.prefix)
@@ -65,14 +76,14 @@ class Mirror:
         changed = {key for key in self._values.keys() | values if self._values.get(key) != values.get(key)}
         self.times_gone_back += revision < before
         self._values, self.revision, self.problem = values, revision, ""
-        self.heard_at = time.monotonic()
+        self.heard_at = self.clock()
         self._tell(changed)
 
     def reach(self, revision: int, deadline_s: float = 0.2) -> None:
         """Have what etcd had at this revision: by the watch, or else by reading everything.  Raises EtcdError."""
-        ends_at = time.monotonic() + deadline_s
-        while self._is_watching and self.revision < revision and time.monotonic() < ends_at:
-            self._pause(STEP_S)
+        ends_at = self.clock() + deadline_s
+        while self._is_watching and self.revision < revision and self.clock() < ends_at:
+            self.pause(STEP_S)
         if self.revision < revision:
             self.load()
 
@@ -81,7 +92,7 @@ class Mirror:
         while self._is_active:
             self.follow()
             if self._is_active:
-                self._pause(PAUSE_S)
+                self.pause(PAUSE_S)
 
     def stop(self) -> None:
         self._is_active = False
@@ -97,6 +108,8 @@ class Mirror:
                     return
                 self._take(changes)
         except EtcdError as error:
+            if not self.problem:
+                self.problem_since = self.clock()
             self.problem = str(error)
             self.etcd.use_another_endpoint()
         finally:
@@ -111,7 +124,7 @@ class Mirror:
                 self._values.pop(key[at:], None)
             else:
                 self._values[key[at:]] = value
-        self.revision, self.heard_at = changes.revision, time.monotonic()
+        self.revision, self.heard_at = changes.revision, self.clock()
         self._tell({key[at:] for key, _ in changes.changes})
 
     def _tell(self, changed: Collection[str]) -> None:

@@ -1,154 +1,323 @@
 """EtcdStore: enrolments in etcd, which several controllers change and watch.
 
-    version                        changes with each change; its revision is the version
-    groups/NAME                    the settings of a group (``store.encoding``)
-    servers/NAME/ADDRESS           those of a server of it
-    edges/NAME                     the drain of a server edge
+    version                        changes with each change
+    groups/… servers/… edges/… pending        the enrolments (``store.etcd_keys``)
+    meta/cluster                   made with the first enrolments, and never changed: an etcd that is without is another
+    meta/schema                    the form of all that (SCHEMA)
 
 The rules this file keeps, beside those of ``store.store``:
 
-- A change is one transaction, under the condition that ``version`` is as it was when the change was decided.
-- A change that etcd has not answered may be stored: ``version`` has a text that nobody else writes, and tells.
+- A change is one transaction, under the condition that ``version`` is as it was when the change was decided.  One of
+  more keys than a transaction has is put in ``pending``, as one text, and counts from then on; its keys follow.
+- A change that etcd has not answered is asked for again, under the same condition: so it is made once, and not at all
+  after ``version`` has changed otherwise.  ``version`` has a text that nobody else writes, and tells.
+- First enrolments are put in batches, ``version`` last.  Without ``version`` there are none.
+- Enrolments that vanish from etcd have not been removed by an operator: etcd was rebuilt.  What is in memory goes on,
+  and is written back.  etcd that was restored from an older state counts as it is.
+- What this release cannot read replaces nothing: what was read before goes on, and changes are refused.
 """
 
 from __future__ import annotations
 
+import logging
+import threading
 import uuid
-from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
-from anycast_sdn.core.model import Address, AnycastGroup, Server, packed, text
-from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Unsure
+from anycast_sdn.core.model import AnycastGroup
+from anycast_sdn.core.words import counted
+from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Unsure, Value
 from anycast_sdn.etcd.mirror import Mirror
-from anycast_sdn.store import encoding
-from anycast_sdn.store.store import (
-    Change,
-    DeleteGroup,
-    DeleteServer,
-    DrainEdge,
-    Outdated,
-    PutGroup,
-    PutServer,
-    ResumeEdge,
-    Stored,
-    StoreError,
+from anycast_sdn.store.etcd_keys import (
+    ENROLMENTS,
+    PENDING,
+    TOGETHER,
+    EnrolledKeys,
+    Texts,
+    batches,
+    operations,
+    pending_of,
+    pending_text,
 )
+from anycast_sdn.store.store import Change, Outdated, PutGroup, PutServer, Stored, StoreError
 
-VERSION, GROUPS, SERVERS, EDGES = "version", "groups/", "servers/", "edges/"
+LOG = logging.getLogger(__name__)
+
+VERSION, IDENTITY, SCHEMA_KEY = "version", "meta/cluster", "meta/schema"
+# The form in which enrolments are written.  A release that brings another one reads this one, too, and writes the one
+# that etcd has: so members of both run side by side.  When all are of the new release, an operator raises it.
+SCHEMA = 1
+AWAY_S = 2.0  # changes wait so long for an etcd that has just gone: electing a leader takes it 1.6 s
+ANSWER_S = 2.5  # a change that is not answered is asked for again for so long
+PAUSE_S = 0.05
 
 
 class EtcdStore:
-    """A ``Store`` of what ``mirror`` has.  ``path``: how it is called in messages."""
+    """A ``Store`` of what ``mirror`` has.  ``path``: how it is called in messages; ``newest``: schema that it reads."""
 
-    def __init__(self, mirror: Mirror, path: str) -> None:
+    def __init__(self, mirror: Mirror, path: str, newest: int = SCHEMA) -> None:
         self._mirror = mirror
         self.path = path
-        self._known = 0  # the version that was read or made here last
+        self._newest = newest
+        self._keys = EnrolledKeys()
+        self._stored = Stored(0, {})
+        self._revision = 0  # of ``version``, for what is in ``_stored``
+        self._identity = ""
+        self._times_gone_back = mirror.times_gone_back
+        self._trouble = ""  # why what etcd has is not taken over
+        self._is_lost = False  # etcd has no enrolments any more
+        self._is_behind = True  # keys have changed that were not looked at
+        self._marks: set[str] = set()  # of changes that are being made here
         self._changed: Callable[[Stored], None] = lambda stored: None
+        self._looking = threading.Lock()  # decoding what is large pauses
         mirror.listen(self._look)
 
     @property
     def problem(self) -> str:
-        return self._mirror.problem and f"{self.path}: {self._mirror.problem}"
+        reason = self._mirror.problem or self._trouble
+        return reason and f"{self.path}: {reason}"
 
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:
-        if VERSION not in self._mirror.values:
-            changes: list[Change] = []
-            for group in first:
-                changes.append(PutGroup(group))
-                changes += [PutServer(group.name, server) for server in group.servers.values()]
-            with suppress(Outdated):  # another controller was first
-                self.change(0, changes)
-            try:
+        with self._failures_named():
+            if not self._mirror.revision:
                 self._mirror.load()
-            except EtcdError as error:
-                raise StoreError(f"{self.path}: {error}") from error
-        stored = self._stored()
-        self._known = stored.version
-        return stored
+            if VERSION not in self._mirror.values and not self._identity:
+                self._write_all(EnrolledKeys().after(changes_of(first)), uuid.uuid4().hex)
+                self._reach(0)
+        self._look([VERSION])
+        if self._trouble and not self._revision:
+            raise StoreError(self.problem)
+        return self._stored
 
     def change(self, at: int, changes: Sequence[Change]) -> int:
-        mark = uuid.uuid4().hex
-        path = self._mirror.prefix
-        operations = [self._operation(change) for change in changes]
-        try:
-            done = self._mirror.etcd.transact([Is(path + VERSION, at)], [*operations, Put(path + VERSION, mark)])
-        except Unsure as unsure:
-            return self._resolve(mark, unsure)
-        except EtcdError as error:
-            raise StoreError(f"{self.path}: {error}") from error
-        if not done.succeeded:
-            raise Outdated(self._read())
-        self._known = done.revision
-        return done.revision
+        self._must_be_there()
+        if at != self._stored.version:
+            raise Outdated(self._stored)
+        with self._failures_named():
+            self._fold()
+            revision, texts = self._revision, self._keys.after(changes)
+            wanted = list(operations(self._mirror.prefix, texts))
+            if len(wanted) <= TOGETHER:
+                made = self._make(revision, wanted)
+                if made and self._revision == revision:  # the mirror will have it in a moment
+                    self._keys.apply(texts)
+                    self._enter(made)
+            else:
+                made = self._make(revision, [self._pending(texts)])
+                with suppress(EtcdError):  # it is stored: the mirror, and ``check``, will do the rest
+                    self._reach(made)
+                    self._fold()
+            if not made:
+                self._reach(0)
+                raise Outdated(self._stored)
+        return max(made, at + 1)
 
     def watch(self, changed: Callable[[Stored], None]) -> None:
         self._changed = changed
 
     def check(self) -> None:
-        pass  # the mirror does
+        try:
+            with self._looking:
+                if self._is_lost:
+                    self._write_back()
+            if not self.problem:
+                self._fold()
+        except EtcdError as error:
+            LOG.debug("%s: %s", self.path, error)  # the next check tries again
 
     def close(self) -> None:
         pass
 
-    def _resolve(self, mark: str, unsure: Unsure) -> int:
-        """Was the change stored?  → its version.  Raises StoreError, also if that cannot be found out."""
-        stored = self._read()
-        version = self._mirror.values.get(VERSION)
-        if version and version.text == mark:
-            self._known = version.modified
-            return version.modified
-        raise StoreError(f"{self.path}: not stored: {unsure} (version {stored.version})")
+    # ---------------------------------------------------------------- changes
 
-    def _read(self) -> Stored:
+    def _make(self, revision: int, wanted: Sequence[Operation]) -> int:
+        """Carry it out if ``version`` is of this revision → its own revision; 0: it is not.  Raises EtcdError."""
+        path, mark = self._mirror.prefix, uuid.uuid4().hex
+        schema = self._mirror.values.get(SCHEMA_KEY)
+        conditions = [
+            Is(path + VERSION, revision),
+            Is(path + PENDING, 0),
+            Is(path + SCHEMA_KEY, schema.modified if schema else 0),
+        ]
+        self._marks.add(mark)
         try:
+            return self._made(conditions, [*wanted, Put(path + VERSION, mark)], mark)
+        finally:
+            self._marks.discard(mark)
+
+    def _made(self, conditions: Sequence[Is], wanted: Sequence[Operation], mark: str) -> int:
+        """Carry it out if the conditions hold, the first of which is that of ``version`` → its revision; 0: they do
+        not.  Raises EtcdError: nothing was done; StoreError: that is not known.
+        """
+        etcd, version = self._mirror.etcd, self._mirror.prefix + VERSION
+        ends_at = self._mirror.clock() + ANSWER_S
+        unsure: EtcdError | None = None
+        while True:
+            try:
+                done = etcd.transact(conditions, wanted, [version])
+                if done.succeeded:
+                    return done.revision
+                return self._revision_of(mark, conditions[0].modified, done.found.get(version)) if unsure else 0
+            except EtcdError as error:
+                if not unsure and not isinstance(error, Unsure):
+                    raise
+                unsure = error
+            if self._mirror.clock() >= ends_at:
+                reason = "etcd does not answer; it is not known whether the change was stored, and shown when it does"
+                raise StoreError(f"{self.path}: {reason} ({unsure})")
+            self._mirror.pause(PAUSE_S)
+
+    def _revision_of(self, mark: str, after: int, version: Value | None) -> int:
+        """Where ``version`` had this text, later than at ``after``; 0: never.  Raises EtcdError."""
+        while version and version.modified > after:
+            if version.text == mark:
+                return version.modified
+            version = self._mirror.etcd.read(self._mirror.prefix + VERSION, version.modified - 1)
+        return 0
+
+    def _pending(self, texts: Texts) -> Operation:
+        try:
+            return Put(self._mirror.prefix + PENDING, pending_text(texts))
+        except ValueError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
+    def _fold(self) -> None:
+        """Give keys what ``pending`` has for them; other controllers may do so, too.  Raises EtcdError."""
+        pending = self._mirror.values.get(PENDING)
+        if not pending or self._trouble:
+            return
+        etcd, path = self._mirror.etcd, self._mirror.prefix
+        for batch in (*batches(path, pending_of(pending.text)), [Delete(path + PENDING)]):
+            done = etcd.transact([Is(path + PENDING, pending.modified)], batch)
+            if not done.succeeded:
+                break
+        self._reach(done.revision)
+
+    def _write_all(self, texts: Texts, identity: str) -> int:
+        """Into an etcd that has no enrolments → the revision of ``version``, also if another controller was first.
+
+        Raises EtcdError.
+        """
+        path, values = self._mirror.prefix, self._mirror.values
+        left = {key: None for key in values if key.startswith(ENROLMENTS) and key not in texts}
+        for batch in batches(path, {**left, **texts}):
+            if not self._mirror.etcd.transact([Is(path + VERSION, 0)], batch).succeeded:
+                break
+        mark = uuid.uuid4().hex
+        self._marks.add(mark)
+        last = [Put(path + IDENTITY, identity), Put(path + SCHEMA_KEY, str(SCHEMA)), Put(path + VERSION, mark)]
+        return self._made([Is(path + VERSION, 0)], last, mark)
+
+    def _must_be_there(self) -> None:
+        """Raises StoreError while nothing can be stored."""
+        mirror = self._mirror
+        while mirror.problem and mirror.clock() < mirror.problem_since + AWAY_S:
+            mirror.pause(PAUSE_S)
+        if self.problem:
+            raise StoreError(self.problem)
+
+    def _reach(self, revision: int) -> None:
+        """Have what etcd has, at this revision at least; 0: now.  Raises EtcdError."""
+        if revision:
+            self._mirror.reach(revision)
+        else:
             self._mirror.load()
+        with self._looking:  # until it has been looked at
+            pass
+
+    @contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        try:
+            yield
         except EtcdError as error:
             raise StoreError(f"{self.path}: {error}") from error
-        return self._stored()
+
+    # ---------------------------------------------------------------- what etcd has
 
     def _look(self, changed: Collection[str]) -> None:
-        if VERSION in changed and VERSION in self._mirror.values:
-            stored = self._stored()
-            if stored.version > self._known:
-                self._known = stored.version
-                self._changed(stored)
+        if not any(key.startswith((*ENROLMENTS, PENDING, VERSION, "meta/")) for key in changed):
+            return
+        with self._looking:
+            values = self._mirror.values
+            if self._trouble_with(values):
+                self._is_behind = True
+                return
+            if self._is_behind:
+                changed = values.keys() | self._keys.texts().keys()
+            self._keys.take(changed, values, lambda: self._mirror.pause(0))
+            self._is_behind = False
+            if self._keys.problem:
+                self._trouble = f"holds what is not ours: {self._keys.problem}"
+                return
+            self._take_over(values)
 
-    def _stored(self) -> Stored:
-        """Raises StoreError for content that is not ours."""
-        values = self._mirror.values
-        servers: dict[str, dict[Address, Server]] = {}
-        groups: dict[str, AnycastGroup] = {}
-        try:
-            for key, value in values.items():
-                if key.startswith(SERVERS):
-                    name, _, address = key[len(SERVERS):].partition("/")
-                    server = encoding.server(packed(address), value.text)
-                    servers.setdefault(name, {})[server.address] = server
-            for key in sorted(key for key in values if key.startswith(GROUPS)):
-                name = key[len(GROUPS):]
-                groups[name] = encoding.group(name, values[key].text, servers.get(name, {}))
-            edges = {
-                key[len(EDGES):]: encoding.drain(values[key].text) for key in sorted(values) if key.startswith(EDGES)
-            }
-        except ValueError as error:
-            raise StoreError(f"{self.path}: holds what is not ours: {error}") from error
+    def _trouble_with(self, values: Mapping[str, Value]) -> str:
+        """Finds out why what etcd has is not to be taken over."""
+        identity, schema = values.get(IDENTITY), values.get(SCHEMA_KEY)
+        self._is_lost = bool(self._identity) and (identity is None or VERSION not in values)
+        if schema and not (schema.text.isdecimal() and int(schema.text) <= self._newest):
+            self._trouble = (
+                f"has schema version {schema.text[:20]}, this release reads up to {self._newest}: use the release "
+                "that wrote it"
+            )
+        elif self._is_lost:
+            self._trouble = "holds no enrolments any more: this controller goes on with those that it has"
+            LOG.warning("%s: %s", self.path, self._trouble)
+            try:
+                self._write_back()
+            except EtcdError as error:
+                LOG.debug("%s: %s", self.path, error)  # ``check`` tries again
+        elif self._identity and identity and identity.text != self._identity:
+            self._trouble = (
+                "holds enrolments of another origin (meta/cluster): this controller goes on with those that it has; "
+                "start it anew to use those in etcd"
+            )
+        else:
+            self._trouble = ""
+            self._identity = identity.text if identity else ""
+        return self._trouble
+
+    def _write_back(self) -> None:
+        """What is in memory, into an etcd that was rebuilt.  Raises EtcdError."""
+        if made := self._write_all(self._keys.texts(), self._identity):
+            self._revision, self._is_lost, self._trouble = made, False, ""
+            LOG.warning("%s: was empty; the enrolments of this controller have been written back", self.path)
+
+    def _take_over(self, values: Mapping[str, Value]) -> None:
         version = values.get(VERSION)
-        return Stored(version.modified if version else 0, groups, edges)
+        has_gone_back = self._times_gone_back != self._mirror.times_gone_back
+        self._times_gone_back = self._mirror.times_gone_back
+        if version is None or version.modified == self._revision:
+            return
+        if version.modified < self._revision and not has_gone_back:
+            return  # read before a change that was made here
+        before, is_own = self._stored, version.text in self._marks
+        self._enter(version.modified)
+        if has_gone_back:
+            LOG.warning(
+                "%s: has been restored from an older state: %s and %s now, %s and %s before",
+                self.path, *_counted(self._stored), *_counted(before),
+            )  # fmt: skip
+        if not is_own:
+            self._changed(self._stored)
 
-    def _operation(self, change: Change) -> Operation:
-        path = self._mirror.prefix
-        match change:
-            case PutGroup(group):
-                return Put(f"{path}{GROUPS}{group.name}", encoding.group_text(group))
-            case DeleteGroup(name):
-                return Delete(f"{path}{GROUPS}{name}")
-            case PutServer(name, server):
-                return Put(f"{path}{SERVERS}{name}/{text(server.address)}", encoding.server_text(server))
-            case DeleteServer(name, address):
-                return Delete(f"{path}{SERVERS}{name}/{text(address)}")
-            case DrainEdge(edge, drain):
-                return Put(f"{path}{EDGES}{edge}", encoding.drain_text(drain))
-            case ResumeEdge(edge):
-                return Delete(f"{path}{EDGES}{edge}")
+    def _enter(self, revision: int) -> None:
+        """What the keys hold is stored at this revision."""
+        self._revision = revision
+        version = max(revision, self._stored.version + 1)  # grows, even where etcd was rebuilt
+        self._stored = Stored(version, self._keys.groups(), self._keys.edges())
 
+
+def changes_of(groups: Iterable[AnycastGroup]) -> list[Change]:
+    """What enrols these groups with their servers."""
+    changes: list[Change] = []
+    for group in groups:
+        changes.append(PutGroup(group))
+        changes += [PutServer(group.name, server) for server in group.servers.values()]
+    return changes
+
+
+def _counted(stored: Stored) -> tuple[str, str]:
+    servers = sum(len(group.servers) for group in stored.groups.values())
+    return counted(len(stored.groups), "group"), counted(servers, "server")

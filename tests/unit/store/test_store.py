@@ -26,6 +26,8 @@ from anycast_sdn.core.model import (
     ServerState,
     packed,
 )
+from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.store.etcd import EtcdStore
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import (
@@ -40,6 +42,7 @@ from anycast_sdn.store.store import (
     Store,
     Stored,
 )
+from tests.unit.etcd.fake import FakeEtcd
 
 WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"), Prefix.parse("2001:db8:ffff::1/128")))
 SET = AnycastGroup(
@@ -58,9 +61,16 @@ AS2 = Server(
 )
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "etcd"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    store: Store = MemoryStore() if request.param == "memory" else SqliteStore(str(tmp_path / "enrolments.db"))
+    store: Store
+    match request.param:
+        case "memory":
+            store = MemoryStore()
+        case "sqlite":
+            store = SqliteStore(str(tmp_path / "enrolments.db"))
+        case _:
+            store = EtcdStore(Mirror(FakeEtcd().client(), "/anycast-sdn/pair/"), "etcd")
     yield store
     store.close()
 
@@ -108,6 +118,29 @@ class TestStore:
         at = store.open().version
         store.change(at, [PutGroup(WEB), PutServer("web", AS2), DeleteGroup("web")])
         assert store.open().groups == {}
+
+    def test_the_servers_of_a_deleted_group_do_not_come_back_with_it(self, store: Store) -> None:
+        at = store.open([replace(WEB, servers={AS2.address: AS2})]).version
+        at = store.change(at, [DeleteGroup("web")])
+        store.change(at, [PutGroup(WEB)])
+        assert store.open().groups == {"web": WEB}
+
+    def test_a_group_can_be_deleted_and_enrolled_with_other_servers_in_one_change(self, store: Store) -> None:
+        at = store.open([replace(WEB, servers={AS2.address: AS2, b"abcd": Server(b"abcd")})]).version
+        store.change(at, [DeleteGroup("web"), PutGroup(SET), PutServer("web", Server(AS2.address, 9))])
+        assert store.open().groups == {"web": replace(SET, servers={AS2.address: Server(AS2.address, 9)})}
+
+    def test_a_change_of_a_thousand_servers_is_stored_as_one(self, store: Store) -> None:
+        servers = {address: Server(address, 7) for address in (number.to_bytes(4, "big") for number in range(1000))}
+        at = store.open([WEB]).version
+        at = store.change(at, [PutServer("web", server) for server in servers.values()])
+        assert store.open() == Stored(at, {"web": replace(WEB, servers=servers)})
+        gone = list(servers)[:500]
+        at = store.change(at, [*(DeleteServer("web", address) for address in gone), PutServer("web", AS2)])
+        left = {address: server for address, server in servers.items() if address not in gone} | {AS2.address: AS2}
+        assert store.open() == Stored(at, {"web": replace(WEB, servers=left)})
+        at = store.change(at, [DeleteGroup("web")])
+        assert store.open() == Stored(at, {})
 
     def test_a_change_of_an_outdated_version_changes_nothing_and_returns_what_is_stored(self, store: Store) -> None:
         at = store.open().version
