@@ -51,6 +51,7 @@ SCHEMA = 1
 AWAY_S = 2.0  # changes wait so long for an etcd that has just gone: electing a leader takes it 1.6 s
 ANSWER_S = 2.5  # a change that is not answered is asked for again for so long
 PAUSE_S = 0.05
+ATTEMPTS = 4
 
 
 class EtcdStore:
@@ -91,27 +92,15 @@ class EtcdStore:
         return self._stored
 
     def change(self, at: int, changes: Sequence[Change]) -> int:
-        self._must_be_there()
-        if at != self._stored.version:
-            raise Outdated(self._stored)
         with self._failures_named():
-            self._fold()
-            revision, texts = self._revision, self._keys.after(changes)
-            wanted = list(operations(self._mirror.prefix, texts))
-            if len(wanted) <= TOGETHER:
-                made = self._make(revision, wanted)
-                if made and self._revision == revision:  # the mirror will have it in a moment
-                    self._keys.apply(texts)
-                    self._enter(made)
-            else:
-                made = self._make(revision, [self._pending(texts)])
-                with suppress(EtcdError):  # it is stored: the mirror, and ``check``, will do the rest
-                    self._reach(made)
-                    self._fold()
-            if not made:
+            for _ in range(ATTEMPTS):  # keys beside ``version`` may have changed, too
+                self._must_be_there()
+                if at != self._stored.version:
+                    raise Outdated(self._stored)
+                if made := self._change(changes):
+                    return max(made, at + 1)
                 self._reach(0)
-                raise Outdated(self._stored)
-        return max(made, at + 1)
+        raise StoreError(f"{self.path}: other controllers change it all the time; try again")
 
     def watch(self, changed: Callable[[Stored], None]) -> None:
         self._changed = changed
@@ -130,6 +119,22 @@ class EtcdStore:
         pass
 
     # ---------------------------------------------------------------- changes
+
+    def _change(self, changes: Sequence[Change]) -> int:
+        """→ the revision of ``version``; 0: etcd has another version.  Raises EtcdError, StoreError."""
+        self._fold()
+        revision, texts = self._revision, self._keys.after(changes)
+        wanted = list(operations(self._mirror.prefix, texts))
+        if len(wanted) <= TOGETHER:
+            made = self._make(revision, wanted)
+            if made and self._revision == revision:  # the mirror will have it in a moment
+                self._keys.apply(texts)
+                self._enter(made)
+        elif made := self._make(revision, [self._pending(texts)]):
+            with suppress(EtcdError):  # it is stored: the mirror, and ``check``, do the rest
+                self._reach(made)
+                self._fold()
+        return made
 
     def _make(self, revision: int, wanted: Sequence[Operation]) -> int:
         """Carry it out if ``version`` is of this revision → its own revision; 0: it is not.  Raises EtcdError."""
@@ -205,7 +210,6 @@ class EtcdStore:
             if not self._mirror.etcd.transact([Is(path + VERSION, 0)], batch).succeeded:
                 break
         mark = uuid.uuid4().hex
-        self._marks.add(mark)
         last = [Put(path + IDENTITY, identity), Put(path + SCHEMA_KEY, str(SCHEMA)), Put(path + VERSION, mark)]
         return self._made([Is(path + VERSION, 0)], last, mark)
 
@@ -292,14 +296,14 @@ class EtcdStore:
             return
         if version.modified < self._revision and not has_gone_back:
             return  # read before a change that was made here
-        before, is_own = self._stored, version.text in self._marks
+        before, is_told = self._stored, self._revision and version.text not in self._marks
         self._enter(version.modified)
         if has_gone_back:
             LOG.warning(
                 "%s: has been restored from an older state: %s and %s now, %s and %s before",
                 self.path, *_counted(self._stored), *_counted(before),
             )  # fmt: skip
-        if not is_own:
+        if is_told:  # not what ``open`` returns, and not what ``change`` has made
             self._changed(self._stored)
 
     def _enter(self, revision: int) -> None:
