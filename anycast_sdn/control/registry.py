@@ -18,7 +18,9 @@ The rules this file keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -65,6 +67,7 @@ from anycast_sdn.store.store import (
 MAX_GROUPS = 10_000
 MAX_SERVERS = 10_000  # per group
 ATTEMPTS = 8  # of a change, where other controllers change the store at the same time
+STORING_S = 3.0  # a change waits so long for others that are being stored
 
 Result = TypeVar("Result")
 # Raises when a change of this group or server (None: there is none) is not wanted; called where the change is decided.
@@ -95,6 +98,7 @@ class Registry:
         self._network = network
         self._store = store
         self._on_change = on_change
+        self._storing = threading.RLock()
         self._version, stored, self.edges = store.open(network.groups)
         self._must_fit(stored)
         self.groups = Groups(stored)
@@ -309,20 +313,37 @@ class Registry:
             changes, result = decide(self.groups)
             if not changes:
                 return result
-            if at != self._version:
-                continue
-            try:
-                version = self._store.change(at, changes)
-            except Outdated as outdated:
-                self._changed_elsewhere(outdated.stored)
-                continue
-            self._publish(version, _groups_after(self.groups, changes), edges_after(self.edges, changes), turn)
+            with self._one_at_a_time():
+                if at != self._version:  # others were first, while it was decided or waited
+                    at = self._version
+                    changes, result = decide(self.groups)
+                    if not changes:
+                        return result
+                    if at != self._version:
+                        continue
+                try:
+                    version = self._store.change(at, changes)
+                except Outdated as outdated:
+                    self._changed_elsewhere(outdated.stored)
+                    continue
+            if self._version == at:  # otherwise what others have changed since is in the snapshot, this included
+                self._publish(version, _groups_after(self.groups, changes), edges_after(self.edges, changes), turn)
             return result
         raise StoreError(f"{self._store.path}: others change the enrolments all the time; try again")
 
+    @contextmanager
+    def _one_at_a_time(self) -> Iterator[None]:
+        """A store may wait for others, while other changes are made here.  Raises StoreError."""
+        if not self._storing.acquire(timeout=STORING_S):
+            raise StoreError(f"{self._store.path}: other changes are still being stored; try again")
+        try:
+            yield
+        finally:
+            self._storing.release()
+
     def _changed_elsewhere(self, stored: Stored) -> None:
         if stored.version > self._version:
-            self._publish(stored.version, Groups(stored.groups), stored.edges)
+            self._publish(stored.version, _groups_of(self.groups, stored.groups), stored.edges)
 
     def _publish(
         self, version: int, groups: Groups, edges: Mapping[str, Drain], turn: Callable[[], None] = lambda: None
@@ -364,6 +385,19 @@ def _settled(wanted: Server, present: Server | None) -> Server:
 def _without(group: str, server: Server) -> list[Change]:
     both = (server.address, *filter(None, [server.twin]))
     return [DeleteServer(group, address) for address in both]
+
+
+def _groups_of(groups: Groups, stored: Mapping[str, AnycastGroup]) -> Groups:
+    """As they are stored; where one group has changed, the others are not gone through again."""
+    changed = [group for name, group in stored.items() if groups.get(name) is not group]
+    gone = [name for name in groups.names() if name not in stored]
+    if len(changed) + len(gone) > 1:  # a prefix may have moved from one group to another
+        return Groups(stored)
+    for name in gone:
+        groups = groups.without(name)
+    for group in changed:
+        groups = groups.replaced(group)
+    return groups
 
 
 def _groups_after(groups: Groups, changes: Sequence[Change]) -> Groups:

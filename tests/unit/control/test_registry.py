@@ -23,7 +23,7 @@ from anycast_sdn.core.model import (
 )
 from anycast_sdn.description import enrolment
 from anycast_sdn.store.memory import MemoryStore
-from anycast_sdn.store.store import Change, Outdated, Stored, StoreError
+from anycast_sdn.store.store import Change, Outdated, PutGroup, Stored, StoreError
 from tests.unit.operators import AS2, AS2_V6, WEB, Operator, network, service
 
 # ------------------------------------------------------------------------------ changes
@@ -245,6 +245,32 @@ def test_settings_that_two_controllers_change_at_once_are_both_kept() -> None:
     here.registry.change_group("web", lambda web: replace(web, validity=GroupValidity(udp_s=10)))
     expected = replace(WEB, affinity=Affinity.CLIENT, validity=GroupValidity(udp_s=10))
     assert here.registry.group("web") == there.registry.group("web") == here.store.open().groups["web"] == expected
+
+
+def test_what_others_change_before_our_change_has_returned_is_kept() -> None:
+    here, there = shared_by_two()
+    here.registry.put_group(WEB)
+
+    class Slow(MemoryStore):
+        def change(self, at: int, changes: Sequence[Change]) -> int:
+            version = super().change(at, changes)
+            there.registry.put_server("web", replace(AS2, weight=9))  # after ours, and told before ours has returned
+            return version
+
+    assert isinstance(there.store, MemoryStore)
+    slow = Operator(Slow(there.store), network())
+    slow.registry.put_server("web", AS2)
+    assert slow.registry.server("web", AS2.address) == here.registry.server("web", AS2.address)
+    slow.registry.put_server("web", replace(AS2, weight=3))
+
+
+def test_a_prefix_that_another_controller_moves_between_groups_is_that_of_the_later_one() -> None:
+    here, there = shared_by_two()
+    there.registry.put_group(WEB)
+    at = there.store.open().version
+    mail = replace(WEB, name="mail")
+    there.store.change(at, [PutGroup(replace(WEB, prefixes=())), PutGroup(mail)])
+    assert here.registry.groups.owner(WEB.prefixes[0]) == mail
 
 
 class Contended(MemoryStore):
