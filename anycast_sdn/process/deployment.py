@@ -17,6 +17,7 @@ from eventlet import patcher
 from os_ken.lib import hub
 
 from anycast_sdn.api.server import Application
+from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
@@ -81,6 +82,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
     mirror = Mirror(etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
     try:
         mirror.load()
+        Agreement(mirror, network).join()
     except EtcdError as error:
         raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
     store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")

@@ -1,0 +1,93 @@
+"""Agreement: all controllers of a network have the same network file.
+
+``meta/network`` has the digests of its parts (``description.digest``).  The first controller puts it there; one with
+another file does not join, and says what differs.  To change the file of a running cluster, an operator has the new one
+accepted (``anycast-sdn store network``), and starts the controllers anew with it, one after the other: those that still
+run go on with the old one, and say so.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+
+from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.description.digest import difference, digests
+from anycast_sdn.description.model import Network
+from anycast_sdn.etcd.client import Done, EtcdError, Is, Put, Unsure
+from anycast_sdn.etcd.mirror import Mirror
+
+LOG = logging.getLogger(__name__)
+
+NETWORK = "meta/network"
+ATTEMPTS = 4
+
+
+class Agreement:
+    """``problem``: how this controller's file differs from that of the others; "" if it does not."""
+
+    def __init__(self, mirror: Mirror, network: Network) -> None:
+        self._mirror = mirror
+        self._network = network
+        self._digests = digests(network)
+        self.problem = ""
+
+    def join(self) -> None:
+        """The first one puts its file there, the others compare.  Raises ConfigurationError, EtcdError."""
+        if NETWORK not in self._mirror.values:
+            self._put(0)
+            self._mirror.load()
+        if differs := self._difference():
+            file = f"the network file of {self._network.name}"
+            raise ConfigurationError(
+                f"{file} is another one than that of the controllers in etcd: {differs}; use theirs, or have this one "
+                "accepted: anycast-sdn store network FILE --etcd … (docs/cluster.md)"
+            )
+        self._mirror.listen(self._look)
+
+    def accept(self) -> str:
+        """From now on, this file is that of all controllers → what has changed, "" if nothing.  Raises EtcdError."""
+        for _ in range(ATTEMPTS):
+            present = self._mirror.values.get(NETWORK)
+            differs = self._difference() if present else "there was none"
+            if not differs or self._put(present.modified if present else 0).succeeded:
+                return differs
+            self._mirror.load()
+        raise EtcdError("others change the accepted network file at the same time; try again")
+
+    def _put(self, modified: int) -> Done:
+        """Raises EtcdError."""
+        path, text = self._mirror.prefix + NETWORK, json.dumps(self._digests)
+        for attempt in range(ATTEMPTS):  # the same, under the same condition: nothing is done twice
+            try:
+                return self._mirror.etcd.transact([Is(path, modified)], [Put(path, text)])
+            except Unsure:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        raise AssertionError
+
+    def _difference(self) -> str:
+        there = self._mirror.values.get(NETWORK)
+        return difference(self._digests, _read(there.text)) if there else ""
+
+    def _look(self, changed: Collection[str]) -> None:
+        if NETWORK not in changed:
+            return
+        if NETWORK not in self._mirror.values:
+            with suppress(EtcdError):  # etcd was rebuilt; the next one that joins puts it there otherwise
+                self._put(0)
+        differs = self._difference()
+        if differs and not self.problem:
+            LOG.warning("another network file has been accepted: start this controller anew with it (%s)", differs)
+        self.problem = differs and f"the controllers' network file is another one now: {differs}"
+
+
+def _read(text: str) -> Mapping[str, str]:
+    """None of its parts are known where it is not ours, so all differ."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
