@@ -30,8 +30,10 @@ from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.cluster_watch import ClusterWatch
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
 from anycast_sdn.process.peers import PeerOptions, Peers
 from anycast_sdn.store.etcd import EtcdStore
 from anycast_sdn.store.memory import MemoryStore
@@ -65,16 +67,18 @@ class Deployment:
     state: Callable[[], ClusterState | None]  # of the cluster; None: this controller is alone
     steering: Steering
     serve: Callable[[Application, Callable[[Event], None]], Application]  # REST of this controller → what clients get
+    keep_flows: Callable[[AnycastApp], FlowKeeper | None]  # of connection trackers: for the next start, other members
 
 
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
     return Deployment(
-        store, Alone(), NoNotes(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own
-    )
+        store, Alone(), NoNotes(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own,
+        lambda app: known_again(database, app.controller, app.report),
+    )  # fmt: skip
 
 
-def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
+def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) -> Deployment:
     """Raises ConfigurationError."""
     etcd = Etcd(options.endpoints, options.tls)
     sockets, threads = patcher.original("socket"), patcher.original("threading")
@@ -131,7 +135,12 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str) -> Deployment:
         watch.start(report)
         return peers.serve(own, report)
 
-    return Deployment(store, cluster, notes, start, stop, watch.state, NoSteering(), serve)
+    def keep_flows(app: AnycastApp) -> FlowKeeper | None:
+        from anycast_sdn.process.shared_flows import share
+
+        return share(database, app, cluster.leads, peers)
+
+    return Deployment(store, cluster, notes, start, stop, watch.state, NoSteering(), serve, keep_flows)
 
 
 def default_member() -> str:

@@ -28,10 +28,10 @@ from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
-from anycast_sdn.process.deployment import EtcdOptions, alone, in_etcd
+from anycast_sdn.process.deployment import Deployment, EtcdOptions, alone, in_etcd
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
-from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
+from anycast_sdn.process.flow_keeper import FlowKeeper
 from anycast_sdn.process.journal_keeper import JournalKeeper
 from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
@@ -77,7 +77,7 @@ def run(
         if app:
             app.set_groups(groups, registry.edges)
 
-    deployment = in_etcd(etcd, network, str(rest)) if etcd else alone(database)
+    deployment = in_etcd(etcd, network, str(rest), database) if etcd else alone(database)
     store, cluster = deployment.store, deployment.cluster
     registry = Registry(network, store, on_change)
     raise_file_limit()
@@ -89,7 +89,7 @@ def run(
     app = manager.instantiate(
         AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal, deployment.notes
     )
-    keepers = _keep(app, journal, events, database, binding_log)
+    keepers = _keep(app, journal, events, deployment, binding_log)
     app.controller.drain_edges(registry.edges, time.monotonic())
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
@@ -126,7 +126,11 @@ def run(
 
 
 def _keep(
-    app: AnycastApp, journal: Journal, events: JournalFile | None, database: str, binding_log: BindingLogOptions | None
+    app: AnycastApp,
+    journal: Journal,
+    events: JournalFile | None,
+    deployment: Deployment,
+    binding_log: BindingLogOptions | None,
 ) -> list[JournalKeeper | FlowKeeper]:
     """Begin to keep on disk what happens → those that have to ``finish``, the last one first."""
     keepers: list[JournalKeeper | FlowKeeper] = []
@@ -136,7 +140,7 @@ def _keep(
         hub.spawn(keeper.run)
     if binding_log:
         app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
-    if flow_keeper := known_again(database, app.controller, app.report):
+    if flow_keeper := deployment.keep_flows(app):
         keepers.append(flow_keeper)
         hub.spawn(flow_keeper.run)
     return keepers

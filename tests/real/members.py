@@ -75,6 +75,7 @@ def members(network_file: Path, directory: Path, count: int = 2) -> Iterator[Mem
         ports = [controller.openflow_port for controller in controllers]
         testbed = Testbed(reading.load(network_file), *ports, alone=Turn.alone, as_in_the_file=False)
         undo.enter_context(testbed)
+        testbed.take_zones(network_file)
         for controller in controllers:
             undo.enter_context(controller)
         yield Members(testbed, etcd, controllers)
