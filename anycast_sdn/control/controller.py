@@ -51,13 +51,25 @@ class Controller(Parts):
 
     def __init__(self, network: Network, groups: Groups, random: RandomSource, pace: Pace | None = None) -> None:
         super().__init__(network, random)
-        self.slices = Slices(self, pace or Pace())
+        self._begin(groups, pace or Pace(), now=0.0)
+        while self.is_busy():
+            self.work(now=0.0)
+
+    def _begin(self, groups: Groups, pace: Pace, now: float) -> None:
+        self.slices = Slices(self, pace)
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
         self._relinked()
         self.selecting.start(groups)
-        self.set_groups(groups, now=0.0)
-        while self.is_busy():
-            self.work(now=0.0)
+        self.set_groups(groups, now)
+
+    def begin_anew(self, now: float) -> None:
+        """Forget everything but what is enrolled: another controller has decided since, and switches have changed.
+
+        It is as after its start, when no switch has connected.  ``work`` is to be called.
+        """
+        groups = self.groups
+        self._make()
+        self._begin(groups, self.slices.pace, now)
 
     # ---------------------------------------------------------------- events
 
@@ -80,9 +92,12 @@ class Controller(Parts):
         switch = self.by_name.get(edge)
         return switch.engine.remember(flows, self.groups, to_epoch, now) if switch else 0
 
-    def begin_reading(self, dpid: int, found: Tables, features: Features) -> None:
-        """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``."""
-        self.switches[dpid].begin_reading(found, features)
+    def begin_reading(self, dpid: int, found: Tables, features: Features, term: int = 0) -> None:
+        """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``.
+
+        ``term``: see ``Decided``.
+        """
+        self.switches[dpid].begin_reading(found, features, term)
 
     def read_on(self, dpid: int, now: float) -> Outcome | None:
         """A slice of some milliseconds; None when all is read."""

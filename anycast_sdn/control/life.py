@@ -157,6 +157,17 @@ class Life:
         self._looked_at = _Looked([])
         self._waiting = Todo()  # what has followed from changes of enrolments
 
+    def begin_anew(self, switches: Iterable[ManagedSwitch]) -> None:
+        """The controller has forgotten what it knew of switches and servers; ``switches``: as they are now."""
+        self._clients = [switch for switch in switches if switch.described.client_edge]
+        for draining in self._drains.values():
+            draining.counting = None
+        for group in self._groups:
+            for address, server in group.servers.items():
+                if server.lease:
+                    enrolment = group.name, address
+                    self._waiting.leases[enrolment] = not self.leases.is_expired(enrolment)
+
     # ---------------------------------------------------------------- what is asked for
 
     def draining(

@@ -37,6 +37,12 @@ class Parts:
 
     def __init__(self, network: Network, random: RandomSource) -> None:
         self.network = network
+        self._random = random
+        self._make()
+
+    def _make(self) -> None:
+        """All parts, which know nothing yet."""
+        network, random = self.network, self._random
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
         removed = RemovedServers(lambda: self.groups.servers())
@@ -80,6 +86,7 @@ class Parts:
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
             choice_of=partial(self.choices.number, switch),
+            term=lambda: self.by_name[switch].term,
         )
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:

@@ -115,6 +115,7 @@ class ManagedSwitch:
         self._moved: dict[Address, None] = {}  # for ``pop_moved``
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
+        self.term = 0  # see ``Decided``
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
         self._recalled: Recalled | None = None
@@ -228,8 +229,9 @@ class ManagedSwitch:
         recalled.done(self.engine, now)
         return False
 
-    def begin_reading(self, found: Tables, features: Features) -> None:
-        """The switch has connected and holds ``found``; see ``reading_back``."""
+    def begin_reading(self, found: Tables, features: Features, term: int = 0) -> None:
+        """The switch has connected and holds ``found``; see ``reading_back``.  ``term``: see ``Decided``."""
+        self.term = term
         self.features = features
         begins = not self.ever_synchronised
         flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)

@@ -33,6 +33,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from anycast_sdn.core.addresses import Addresses
+from anycast_sdn.core.binding_numbers import BindingNumbers
 from anycast_sdn.core.bindings import NOT_KNOWN, Binding, BindingTable, Half, Loss, State
 from anycast_sdn.core.ended_flows import EndedFlows
 from anycast_sdn.core.events import Drop
@@ -72,11 +73,12 @@ class ClientEdge:
         is_announced: Callable[[Prefix], bool] = lambda service: True,
         is_lost: Callable[[Address, str], bool] = lambda server, group: False,
         choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
+        term: Callable[[], int] = int,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
         or has it failed for this group?  ``choice_of``: the number of the decision by which a new flow of a
-        group gets its server now, in a family.
+        group gets its server now, in a family.  ``term``: see ``BindingNumbers``.
         """
         self.role = role
         self._is_announced = is_announced
@@ -90,7 +92,7 @@ class ClientEdge:
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
         self.addresses = Addresses(role, self.bindings.holders, random, ports)
         self._ended = EndedFlows(role.quarantine_s)
-        self._last_number = 0
+        self._numbers = BindingNumbers(term)
         self.opened = 0  # bindings that began with a packet, since the controller's start
         self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
         self._ends = PlannedEnds()
@@ -174,8 +176,8 @@ class ClientEdge:
             if binding.closing:
                 self._plan_end(binding, now)
         self._ended.forget(binding.key)
-        if binding.number > self._last_number:
-            self._last_number = binding.number
+        if do is Do.ADOPT:
+            self._numbers.found(binding.number)
         self.bindings.put(binding)
 
     def _freed(self, binding: Binding, now: float) -> None:
@@ -249,7 +251,7 @@ class ClientEdge:
         reply = FlowKey(key.destination, translated, key.protocol, key.destination_port, there)
         former = self.bindings.by_number(shared.of_reply(reply) or 0)
         decisions = [self.apply(each, FlowEvent.ALL_IDLE, now) for each in (known, former) if each]
-        number, choice = self._last_number + 1, self._choice_of(group.name, len(translated) == 16)
+        number, choice = self._numbers.next(), self._choice_of(group.name, len(translated) == 16)
         new = Binding(
             number, _interned(key), translated, group.name, now, validity=group.validity, choice=choice,
             reply_s=NOT_KNOWN if server else None, port=port,
@@ -326,7 +328,7 @@ class ClientEdge:
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
         key = _interned(key)
-        number, swept = self._last_number + 1, self._is_next_swept()
+        number, swept = self._numbers.next(), self._is_next_swept()
         choice = self._choice_of(group.name, len(translated) == 16)
         new = Binding(
             number, key, translated, group.name, now, None, Half.OUT, Half.NONE, swept, False, group.validity, choice,
@@ -365,7 +367,7 @@ class ClientEdge:
 
         It gets another number, because reports about its former rules may still be on their way.
         """
-        number, swept = self._last_number + 1, self._is_next_swept()
+        number, swept = self._numbers.next(), self._is_next_swept()
         again = former._replace(number=number, installed=Half.BOTH, reset=False, swept=swept, port=port or former.port)
         return self.apply(again, FlowEvent.RETURN, now)
 

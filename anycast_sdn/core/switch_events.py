@@ -132,6 +132,23 @@ class SwitchMastered(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchReleased(_OfSwitch):
+    """In a cluster, another controller is the master of a switch now, or is about to be; this one was it.
+
+    ``unsent``: so many messages to the switch had waited to be sent, and were dropped.
+    """
+
+    type: ClassVar[str] = "switch.released"
+
+    switch: str
+    unsent: int = 0
+
+    def sentence(self) -> str:
+        dropped = f"; {counted(self.unsent, 'message')} to it were not sent" if self.unsent else ""
+        return f"switch {self.switch}: another controller is its master now, and this one no more{dropped}"
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchesMissing(Reported):
     """Switches of the network file have not been connected for some time; told at doubling intervals."""
 

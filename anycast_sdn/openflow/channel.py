@@ -18,8 +18,9 @@ from typing import Any
 from eventlet.hubs import trampoline
 from os_ken.lib import hub
 
-from anycast_sdn.openflow.connection import Connection, Listener
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.listener import Listener
 
 LOG = logging.getLogger(__name__)
 
@@ -58,11 +59,11 @@ class Channel(Connection):
             self._socket.close()
 
     def later(self, act: Callable[[], None]) -> None:
-        """Act after other green threads have run, if the connection still exists then."""
-        hub.spawn_after(0, self._unless_closed, act)
+        """Act after other green threads have run, if the connection, and its session, still exist then."""
+        hub.spawn_after(0, self._unless_over, self.session, act)
 
-    def _unless_closed(self, act: Callable[[], None]) -> None:
-        if not self.is_admitted:
+    def _unless_over(self, session: int, act: Callable[[], None]) -> None:
+        if not self.is_admitted or session != self.session:
             return
         try:
             act()
@@ -114,8 +115,10 @@ class Channel(Connection):
     def _send_now(self) -> None:
         """As much as the socket takes without waiting."""
         if self.unsent and not self._is_sending:
-            with suppress(BlockingIOError):
-                del self.unsent[: self._socket.fd.send(bytes(memoryview(self.unsent)[:WRITE_SIZE]))]
+            try:
+                self.sent(self._socket.fd.send(self.next_to_send(WRITE_SIZE)))
+            except BlockingIOError:
+                self.sent(0)
 
     def _wake_writer(self) -> None:
         if not self._in_turn:
@@ -143,6 +146,6 @@ class Channel(Connection):
     def _flush(self) -> None:
         while self.unsent:
             self._is_sending = True
-            sent = self._socket.send(bytes(memoryview(self.unsent)[:WRITE_SIZE]))
+            sent = self._socket.send(self.next_to_send(WRITE_SIZE))
             self._is_sending = False
-            del self.unsent[:sent]
+            self.sent(sent)

@@ -211,7 +211,8 @@ def _build(datapath: Any, message: Message) -> Any:
             return parser.OFPMeterMod(datapath, ofp.OFPMC_DELETE, 0, number, [])
         case ReportExpired(wanted):
             reasons = 1 << ofp.OFPR_ACTION | (1 << ofp.OFPR_INVALID_TTL if wanted else 0)
-            return parser.OFPSetAsync(datapath, [reasons, 0], [_ALL_PORT_REASONS, 0], [_ALL_REMOVED_REASONS, 0])
+            # The second of each is for a slave: it hears which rules are removed.
+            return parser.OFPSetAsync(datapath, [reasons, 0], [_ALL_PORT_REASONS, 0], [_ALL_REMOVED_REASONS] * 2)
         case Barrier(ticket):
             barrier = parser.OFPBarrierRequest(datapath)
             barrier.xid = TICKET | ticket if ticket else None

@@ -9,6 +9,8 @@ The rules that it keeps:
 - Every length is checked before anything is read; an answer is accepted only to a request that was sent, and its
   size is bounded.  Anything else is a BadMessage, which ends this connection and affects no other.
 - Each request has a deadline (``pending``).
+- All messages to the switch pass ``send`` or ``try_out``, or are questions, which change nothing.  While another
+  controller is its master (``become_slave``), what would change something is dropped here.
 - A connection that has ended keeps nothing: neither bytes nor callbacks.
 
 ``listener.identified`` decides, at once or later, whether a switch is admitted.  Messages are written by
@@ -22,7 +24,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
-from typing import Any, Protocol
+from typing import Any
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
@@ -31,6 +33,8 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.listener import Listener
+from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
     MULTIPART,
     Bounced,
@@ -42,7 +46,7 @@ from anycast_sdn.openflow.pending import (
     RoleResult,
     TrialResult,
 )
-from anycast_sdn.openflow.rules import Message
+from anycast_sdn.openflow.rules import Barrier, Message, ReportExpired
 
 LOG = logging.getLogger(__name__)
 
@@ -100,59 +104,20 @@ IGNORED: dict[int, frozenset[State]] = {
 }
 
 
-class Listener(Protocol):
-    """Receives the events of connections, in the order of arrival.  Its methods must not wait."""
-
-    def identified(self, switch: Any) -> None:
-        """The switch has sent its datapath id (``id``); the listener calls ``admit`` or ``close``, now or later."""
-
-    def disconnected(self, switch: Any) -> None:
-        """An admitted switch's connection has ended, for ``reason``."""
-
-    def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
-        """The questions that the switch leaves unanswered have changed to these."""
-
-    def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
-
-    def turn_ended(self, dpid: int) -> None:
-        """Some messages have been handled, and others will have their turn."""
-
-    def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None: ...
-
-    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None: ...
-
-    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
-        """``cookie``: 0 when it is a group or a meter that the switch has refused."""
-
-    def group_refused(self, dpid: int, number: int) -> None:
-        """Besides ``rule_refused``: it is this group, and its buckets are the reason."""
-
-    def message_refused(self, dpid: int, reason: str) -> None:
-        """The switch has refused a message that changes nothing it should hold, a packet-out for example."""
-
-    def rules_modified(self, dpid: int, cookies: list[int]) -> None:
-        """Others have modified the rules with these cookies; see ``watch``."""
-
-    def confirmed(self, dpid: int, ticket: int) -> None: ...
-
-    def is_slave(self, dpid: int) -> None:
-        """The switch has refused a write: another controller is its master."""
-
-    def port_changed(self, dpid: int, port: int, up: bool) -> None: ...
-
-
-class Connection(ProtocolDesc):  # type: ignore[misc]
+class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     """``peer``: the other end's address, for the log.  ``wake``: is called when there is something to send."""
 
     def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
-        super().__init__(codec.OPENFLOW_VERSION)
+        ProtocolDesc.__init__(self, codec.OPENFLOW_VERSION)
+        Outgoing.__init__(self)
         self.peer = peer
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
         self.label = ""  # the name of an admitted switch in the network file
         self.reason = ""  # why the connection has ended, in words …
         self.kind = ""  # … and the kind of end that the log counts it as
-        self.unsent = bytearray()
+        self.is_master = True  # or another controller is
+        self.session = 0  # grows with each ``become_slave``: what was begun before has no effect any more
         self.layout: Layout = FIVE_TABLES
         self._encode = codec.encoder(self.layout).encode
         self._listener = listener
@@ -166,6 +131,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         self._pending = Pending(listener.unanswered)
         self._watches = False  # it has been asked to report rules that others modify
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
+        self._has_role = False  # it has been asked for a role
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
     @property
@@ -239,7 +205,22 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     # ---------------------------------------------------------------- sending
 
     def send(self, messages: Iterable[Message]) -> None:
+        if not self.is_master:
+            messages = [each for each in messages if isinstance(each, _CHANGE_NOTHING)]
         self._queue(self._encode(self, messages))
+
+    def become_master(self) -> None:
+        self.is_master = True
+
+    def become_slave(self) -> int:
+        """Another controller is, or becomes, the switch's master → how many messages are not sent for this reason.
+
+        What was queued is dropped, questions are not waited for, and what was to be done ``later`` is not done.
+        """
+        self.is_master = False
+        self.session += 1
+        self._pending.forget()
+        return self.drop_writes()
 
     def _queue(self, data: bytes) -> None:
         if self.is_closed:
@@ -248,7 +229,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             self._wake()
         self.unsent += data
         if len(self.unsent) > (MAX_UNSENT if self.is_admitted else MAX_UNSENT_BEFORE_ADMITTED):
-            self.unsent.clear()
+            self.drop_all()
             self.close("it does not read what it is sent")
 
     def set_xid(self, msg: Any) -> int:
@@ -297,6 +278,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message; ``result`` is called with whether the switch supports it."""
+        if not self.is_master:
+            return
         attempt = self._encode(self, [message])
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
@@ -307,6 +290,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     def bounce(self, back: Bounced) -> None:
         """Send the fragment that the switch is to send back; ``back`` is called with what it has made of that."""
+        if not self.is_master:
+            return
         self._pending.bounce(back)
         self.send([fragments.QUESTION])
 
@@ -314,6 +299,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         """Ask to be the switch's master or slave; ``answer`` is called with what it says."""
         if self.is_closed:
             return
+        self._has_role = True
         xid = self._next_xid()
         self._pending.ask_role(xid, answer)
         self._queue(_message(ofp.OFPT_ROLE_REQUEST, xid, _ROLE.pack(role, generation)))
@@ -384,9 +370,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         elif kind == ofp.OFPT_ECHO_REPLY:
             self._echoed(xid)
         elif kind == ofp.OFPT_ROLE_REPLY:
-            if len(body) < _ROLE.size:
-                raise BadMessage("role reply cut short")
-            self._pending.role(xid, RoleReply(*_ROLE.unpack_from(body)))
+            self._role(xid, body)
         elif kind == ofp.OFPT_HELLO:
             self._hello(version, body)
         else:
@@ -426,7 +410,10 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
     # ---------------------------------------------------------------- messages of an admitted switch
 
     def _event(self, kind: int, body: bytes) -> None:
-        if kind == ofp.OFPT_PACKET_IN:
+        if not self.is_master:
+            if kind == ofp.OFPT_FLOW_REMOVED:
+                self._listener.rule_of_others_removed(self.id, body)
+        elif kind == ofp.OFPT_PACKET_IN:
             message = decoding.decode_packet_in(body)
             if self._pending.awaits_bounce and fragments.is_answer(message.in_port, message.frame):
                 self._pending.bounced(message.frame)
@@ -441,6 +428,8 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
     def _barrier(self, xid: int) -> None:
         if xid & codec.TICKET:
+            if not self.is_master:
+                return
             self._listener.confirmed(self.id, xid ^ codec.TICKET)
         else:
             self._pending.barrier(xid)
@@ -452,9 +441,16 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
             while self._echoes.popleft() != xid:
                 pass
 
+    def _role(self, xid: int, body: bytes) -> None:
+        if not self._pending.is_role(xid):
+            return  # it comes too late, or nobody has asked
+        if len(body) < _ROLE.size:
+            raise BadMessage("role reply cut short")
+        self._pending.role(xid, RoleReply(*_ROLE.unpack_from(body)))
+
     def _multipart(self, xid: int, body: bytes) -> None:
         if self._watches and body[:2] == _EXPERIMENTER:
-            if cookies := decoding.decode_changes(body[MULTIPART.size :]):
+            if self.is_master and (cookies := decoding.decode_changes(body[MULTIPART.size :])):
                 self._listener.rules_modified(self.id, cookies)
         else:
             self._pending.answer(xid, body)
@@ -469,10 +465,12 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
         quoted = body[_ERROR.size :]
         if self._pending.is_role(xid):
             self._pending.role(xid, (kind, code) == _STALE)
-        elif (kind, code) == _IS_SLAVE:
+        elif (kind, code) == _IS_SLAVE and self._has_role:
             self._listener.is_slave(self.id)
         elif self._pending.concerns(xid):
             self._pending.error(xid, decoding.means_unsupported(kind, code))
+        elif not self.is_master:
+            pass  # it is about what was sent before
         elif len(quoted) >= 16 and quoted[1] in _MODS:
             full = (kind, code) in _FULL
             reason = "table full" if full else f"error type {kind} code {code}"
@@ -486,6 +484,7 @@ class Connection(ProtocolDesc):  # type: ignore[misc]
 
 
 _MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
+_CHANGE_NOTHING = (Barrier, ReportExpired)
 _FULL = frozenset((
     (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
     (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),

@@ -36,14 +36,16 @@ Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when th
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
 TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
 ProbeResult = Callable[[bool], None]
+Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
+
+
 class RoleReply(NamedTuple):
     role: int
-    generation: int
+    generation: int  # of the last one that asked to be master or slave
 
 
 # The reply; True: the generation is stale; False: the switch has no roles; None: it has not answered.
 RoleResult = Callable[[RoleReply | bool | None], None]
-Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
 
 
 class Subject(NamedTuple):
@@ -62,6 +64,7 @@ _SUBJECTS = {
     ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
     ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
 }
+
 
 @dataclass(slots=True)
 class _Waiting:
@@ -231,6 +234,12 @@ class Pending:
                 self._barriers.pop(trial.barrier, None)
                 self._not_answered(_TRIAL)
                 trial.act(None)
+
+    def forget(self) -> None:
+        """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored."""
+        asked = [*self._questions, *self._trials, *self._barriers]
+        self.end()
+        self._late.extend(asked)
 
     def end(self) -> None:
         """The connection has ended: probes fail, and all else is dropped."""

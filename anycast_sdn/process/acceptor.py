@@ -27,7 +27,7 @@ from anycast_sdn.core.controller_events import AcceptFailed
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import ConnectionRefused
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.connection import Listener
+from anycast_sdn.openflow.listener import Listener
 
 LOG = logging.getLogger(__name__)
 

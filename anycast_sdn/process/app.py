@@ -100,8 +100,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._cluster = cluster
         controller = self.controller = Controller(network, groups, SecureRandom())
         self.connections = Connections(
-            controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after
-        )
+            controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after, self._released,
+            self._begin_anew,
+        )  # fmt: skip
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
@@ -117,6 +118,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         # Barrier replies: (when they count, (datapath id, ticket)).
         self._confirmations: list[tuple[float, tuple[int, int]]] = []
         self._late: set[str] = set()  # switches that have not confirmed a change in time
+        self._drained: Collection[str] = ()  # edges
+        self._beginning_anew: list[Callable[[], None]] = []  # see ``when_it_begins_anew``
         self.zone_timeouts = ZoneTimeouts(controller, cluster, self.report, hub.spawn)
         self.counters = Counters()
         self.history = History()
@@ -133,6 +136,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.trends = Trends(self.counters)
         self._told_problem = ""
         self._reports = ConnectionReports(len(network.switches), time.monotonic())
+        self.when_it_begins_anew(self.bgp.begin_anew)
+        self.when_it_begins_anew(self.flow_feed.begin_anew)
         self.identified = self.connections.identified
         self.disconnected = self.connections.disconnected
         self.unanswered = self.connections.unanswered
@@ -197,6 +202,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         if dpid in self.connections:
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
+    def rule_of_others_removed(self, dpid: int, removed: bytes) -> None:
+        pass
+
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
         self.report(RulesRefused(self.connections.name(dpid), what, reason))
@@ -253,9 +261,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def set_groups(self, groups: Groups, drained_edges: Collection[str] = ()) -> None:
         """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``."""
         self._react(self.controller.set_groups(groups, time.monotonic()))
-        self._react(self.controller.drain_edges(drained_edges, time.monotonic()))
+        self.drain_edges(drained_edges)
         self.bgp.exchange(time.monotonic())
         self._until_confirmed()
+
+    def drain_edges(self, names: Collection[str]) -> None:
+        self._drained = names
+        self._react(self.controller.drain_edges(names, time.monotonic()))
 
     def carry_out(self, todo: Todo, now: float) -> None:
         """What follows from drains and leases for switches and subscribers; the caller stores what is to be stored."""
@@ -289,6 +301,26 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.succession.look(time.monotonic())
         for dpid in gained:
             self.connections.take_role(dpid)
+        self.connections.forget_as_follower()
+
+    def when_it_begins_anew(self, act: Callable[[], None]) -> None:
+        """``act`` is called after the controller has forgotten what it knew: another one has decided meanwhile."""
+        self._beginning_anew.append(act)
+
+    def _begin_anew(self) -> None:
+        now = time.monotonic()
+        self.controller.begin_anew(now)
+        self._confirmations.clear()
+        self._late.clear()
+        self._react(self.controller.drain_edges(self._drained, now))
+        for act in self._beginning_anew:
+            isolated(act)()
+
+    def _released(self, dpid: int) -> None:
+        """This controller is the switch's master no more."""
+        self._confirmations = [each for each in self._confirmations if each[1][0] != dpid]
+        self.inspections.end(dpid)
+        self._react(self.controller.shed(dpid, self.first_packets.drop(dpid)))
 
     # ---------------------------------------------------------------- the clock
 

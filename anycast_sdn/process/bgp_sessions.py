@@ -37,6 +37,7 @@ class BgpSessions:
         self._cluster = cluster
         self._notes = notes
         self._react = react
+        self._again: set[str] = set()  # uplinks whose routes the controller does not know any more
         uplinks = [own for uplink in controller.network.uplinks if (own := _of_member(uplink, notes.member))]
         self.speakers = [Speaker(uplink) for uplink in uplinks]
         self._ranks = {
@@ -47,6 +48,10 @@ class BgpSessions:
         self._is_read = False  # has what was noted been read since it has changed?
         self._heard_at = 0.0
         notes.watch(self._changed)
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten which routes were learned."""
+        self._again = {speaker.uplink.name for speaker in self.speakers}
 
     def exchange(self, now: float) -> None:
         """Give learned routes to the controller, and prefixes to advertise to the speakers."""
@@ -76,8 +81,10 @@ class BgpSessions:
     def _exchange(self, speaker: Speaker, now: float) -> None:
         if events := speaker.pop_events():
             self._react(Outcome(events=events))
-        if (routes := speaker.pop_changed()) is not None:
-            self._react(self._controller.set_learned(speaker.uplink.name, routes, now))
+        name = speaker.uplink.name
+        if (routes := speaker.pop_changed()) is not None or name in self._again:
+            self._again.discard(name)
+            self._react(self._controller.set_learned(name, speaker.routes if routes is None else routes, now))
         prefixes = self._controller.advertised(speaker.uplink, now)
         if prefixes is not None:
             self._advertised[speaker.uplink.name] = prefixes

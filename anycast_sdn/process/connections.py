@@ -3,6 +3,16 @@
 A switch that has sent its datapath id (``identified``) is asked for its features and its rules (``Introduction``); the
 rules are read back in slices; then it is ready.  A switch has one connection: a second one replaces the first only if
 the first is dead.
+
+Where there are several controllers, it is asked first to take this one as its master (``roles``).  Rules kept here:
+
+- Nothing is sent to a switch that would change it before it has answered that this controller is its master; after that
+  until it refuses something, or etcd names another one.  ``Connection`` is the gate.
+- What is known of a switch is as of the generation by which this controller was its master.  As long as the switch has
+  the same one nobody else has been its master.  Otherwise all that is known may be out of date, of the network as of
+  this switch: the controller begins anew (``forget``), and adopts what it finds, as after a restart.
+- A controller that neither leads nor is the master of a switch begins anew at once, so that it knows nothing when it
+  gets one.
 """
 
 from __future__ import annotations
@@ -17,16 +27,24 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, SwitchLost, SwitchMastered
+from anycast_sdn.core.switch_events import (
+    SwitchConnected,
+    SwitchDegraded,
+    SwitchLost,
+    SwitchMastered,
+    SwitchReleased,
+)
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.questions import Introduction
-from anycast_sdn.openflow.rules import Message
+from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage, roles
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.roles import Answered
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
+ROLE_AGAIN_S = 0.5  # until a switch is asked again that has not answered, or answered otherwise, about its role
 SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
@@ -53,7 +71,8 @@ class Found(NamedTuple):
 
 class Connections:
     """``react``: carries out what an event has led to (``AnycastApp``); ``ready``: called when a switch has become
-    ready; ``later``: calls a function after so many seconds.
+    ready; ``later``: calls a function after so many seconds; ``released``: called when this controller is a switch's
+    master no more; ``begin_anew``: lets the controller forget what it knows.
     """
 
     def __init__(
@@ -62,14 +81,20 @@ class Connections:
         cluster: Cluster,
         react: Callable[[Outcome], None],
         ready: Callable[[], None],
-        later: Callable[[float, Callable[[], None]], object],
+        later: Callable[[float, Callable[[], object]], object],
+        released: Callable[[int], None] = lambda dpid: None,
+        begin_anew: Callable[[], None] = lambda: None,
     ) -> None:
         self._controller = controller
         self._cluster = cluster
         self._react = react
         self._ready = ready
         self._later = later
+        self._released = released
+        self._begin_anew = begin_anew
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
+        self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
+        self._generations: dict[int, int] = {}  # by which this controller was a switch's master last
         self._introducing: dict[Channel, float] = {}  # → since when
         self._to_introduce_again: set[Channel] = set()  # of these
         self._comparing: dict[Channel, Found] = {}  # switches that have not been sent all wanted rules yet
@@ -131,11 +156,11 @@ class Connections:
         switch.admit(self.name(switch.id))
         self.channels[switch.id] = switch
         self._cluster.connected(switch.id)
-        claim = self._cluster.claim(switch.id)
-        if claim is None:
-            self._introduce(switch)
-        else:
+        if claim := self._cluster.claim(switch.id):
+            switch.become_slave()  # until it says otherwise
             self._ask_role(switch, claim)
+        else:
+            self._introduce(switch)
 
     # ---------------------------------------------------------------- roles
 
@@ -148,34 +173,84 @@ class Connections:
             self._ask_role(switch, claim)
 
     def _ask_role(self, switch: Channel, claim: Claim) -> None:
+        if not claim.master:
+            self._lay_down(switch)
+        self._asked[switch.id] = claim
         roles.ask(switch, claim, partial(self._take_answer, switch, claim))
 
     @isolated
-    def _take_answer(self, switch: Channel, claim: Claim, answer: RoleAnswer, generation: int) -> None:
-        if self.channels.get(switch.id) is not switch:
-            return
-        was_master = self._cluster.is_master(switch.id)
-        self._cluster.answered(switch.id, claim, answer, generation)
-        if answer is RoleAnswer.STALE and claim.master:
+    def _take_answer(self, switch: Channel, claim: Claim, answered: Answered) -> None:
+        if self.channels.get(switch.id) is not switch or self._asked.get(switch.id) is not claim:
+            return  # it has been asked for something else since
+        answer, generation = answered
+        self._cluster.answered(switch.id, claim, answer, generation or 0)
+        if claim.master and answer is RoleAnswer.STALE and generation is not None:
             self.take_role(switch.id)
-        elif self._cluster.is_master(switch.id):
-            self.synchronise(switch.id)
-        elif was_master:
-            self._lay_down(switch)
+        elif claim.master and answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
+            self._granted(switch, claim, answered)
+        elif answer in (RoleAnswer.SILENT, RoleAnswer.STALE):
+            self._later(ROLE_AGAIN_S, partial(self._ask_again, switch, claim))
+        else:
+            switch.send([ReportExpired(False)])  # of other reports it gets those that are for a slave
+
+    @isolated
+    def _ask_again(self, switch: Channel, claim: Claim) -> None:
+        if self.channels.get(switch.id) is switch and self._asked.get(switch.id) is claim:
+            self.take_role(switch.id)
+
+    def _granted(self, switch: Channel, claim: Claim, answered: Answered) -> None:
+        before = self._generations.get(switch.id)
+        self._generations[switch.id] = claim.generation
+        is_same = claim.generation if answered.answer is RoleAnswer.UNSUPPORTED else answered.generation
+        if before != is_same and self._controller.switches[switch.id].ever_synchronised:
+            self.forget()
+        if switch.is_master:
+            return  # by another generation
+        switch.become_master()
+        self._react(Outcome(events=[SwitchMastered(self.name(switch.id))]))
+        self._introduce(switch)
 
     def is_slave(self, dpid: int) -> None:
         """The switch has refused a write of ours."""
         switch = self.channels.get(dpid)
-        if switch and self._cluster.is_master(dpid):
+        if switch and switch.is_master:
             self._cluster.refused(dpid)
             self._lay_down(switch)
 
     def _lay_down(self, switch: Channel) -> None:
         """This controller is the switch's master no more."""
+        if not switch.is_master:
+            return
+        unsent = self._stop(switch)
+        self._react(Outcome(events=[SwitchReleased(self.name(switch.id), unsent)]))
+        self._react(self._controller.disconnected(switch.id, time.monotonic()))
+        self.forget_as_follower()
+
+    def _stop(self, switch: Channel) -> int:
+        """Whatever is going on with this switch ends, without an effect → how many messages were not sent."""
+        unsent = switch.become_slave()
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
-        self._react(self._controller.disconnected(switch.id, time.monotonic()))
+        self._to_resync.discard(switch)
+        self._released(switch.id)
+        return unsent
+
+    def forget_as_follower(self) -> None:
+        """Forget what is known, if this controller decides nothing."""
+        decides = self._cluster.leads() or any(switch.is_master for switch in self.channels.values())
+        if not decides and any(switch.ever_synchronised for switch in self._controller.switches.values()):
+            self.forget()
+
+    def forget(self) -> None:
+        """What is known may be out of date: the controller begins anew, and reads the switches whose master it is."""
+        masters = [switch for switch in self.channels.values() if switch.is_master]
+        for switch in masters:
+            self._stop(switch)
+        self._begin_anew()
+        for switch in masters:
+            switch.become_master()
+            self._introduce(switch)
 
     def _introduce(self, switch: Channel) -> None:
         self._introducing[switch] = time.monotonic()
@@ -185,16 +260,20 @@ class Connections:
         Introduction(switch, managed.meters, known, self._introduced).begin()
 
     def disconnected(self, switch: Channel) -> None:
-        is_client_edge = self._controller.switches[switch.id].described.client_edge is not None
-        self._react(Outcome(events=[SwitchLost(self.name(switch.id), switch.peer, switch.reason, is_client_edge)]))
+        if switch.is_master:
+            is_client_edge = self._controller.switches[switch.id].described.client_edge is not None
+            self._react(Outcome(events=[SwitchLost(self.name(switch.id), switch.peer, switch.reason, is_client_edge)]))
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
+            self._asked.pop(switch.id, None)
             self._cluster.disconnected(switch.id)
-            self._react(self._controller.disconnected(switch.id, time.monotonic()))
+            if switch.is_master:
+                self._react(self._controller.disconnected(switch.id, time.monotonic()))
+                self.forget_as_follower()
 
     @isolated
     def synchronise(self, dpid: int) -> None:
@@ -233,7 +312,7 @@ class Connections:
             self._to_introduce_again.discard(switch)
             self._introduce(switch)
             return
-        self._controller.begin_reading(switch.id, found, features)
+        self._controller.begin_reading(switch.id, found, features, self._generations.get(switch.id, 0))
         seen = Found(len(found.flows), found.had_others, found.unlisted)
         self._read_on(switch, self._controller.switches[switch.id].reading, seen, ports)
 

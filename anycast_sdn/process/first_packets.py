@@ -145,8 +145,17 @@ class FirstPackets:
         self._connections = connections
         self._react = react
         self._wake = wake
-        wait_s = controller.network.limits.wait_ms / 1000
-        self.waiting = {dpid: Waiting(wait_s, switch.ends_of_reply) for dpid, switch in controller.switches.items()}
+        self._wait_s = controller.network.limits.wait_ms / 1000
+        self.waiting = {dpid: self._new(dpid) for dpid in controller.switches}
+
+    def _new(self, dpid: int) -> Waiting:
+        return Waiting(self._wait_s, lambda frame: self._controller.switches[dpid].ends_of_reply(frame))
+
+    def drop(self, dpid: int) -> int:
+        """Another controller serves this switch: what waits is dropped → how many packets."""
+        before, self.waiting[dpid] = self.waiting[dpid], self._new(dpid)
+        self.waiting[dpid].seconds = before.seconds
+        return len(before)
 
     def add(self, dpid: int, kind: Kind | None, message: decoding.PacketInMessage) -> bool:
         """Keep a first packet, a first reply or a copy until ``turn_ended``.  False: it is none, and need not wait."""

@@ -35,9 +35,18 @@ class FlowListener:
 
 class FlowFeed:
     def __init__(self, controller: Controller) -> None:
-        self._records = {switch.name: switch.engine.flow_record for switch in controller.switches.values()}
+        self._controller = controller
+        self._find_records()
         self._listeners: list[FlowListener] = []
         self.collects = False  # now
+
+    def _find_records(self) -> None:
+        self._records = {switch.name: switch.engine.flow_record for switch in self._controller.switches.values()}
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten its flows."""
+        self._find_records()
+        self._watch()
 
     def listen(self, listener: FlowListener) -> Callable[[], None]:
         """From now on → what ends that."""
@@ -61,7 +70,7 @@ class FlowFeed:
             return
         self.collects = True
         try:
-            for edge, record in self._records.items():
+            for edge, record in list(self._records.items()):
                 while changes := record.pop(AT_ONCE):
                     for listener in list(self._listeners):
                         isolated(listener.flows)(edge, changes)  # a fault in one loses that for it alone

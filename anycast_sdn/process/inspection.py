@@ -296,6 +296,7 @@ class _Rounds:
     due: float
     memory: Memory = field(default_factory=Memory)
     began: float | None = None  # the inspection in progress, which may be a short one
+    inspection: Inspection | None = None
     counted: float = -math.inf  # when the last one that has read the counters began
     ended: float = -math.inf  # the last one
     took: float = 0.0  # the last one
@@ -346,6 +347,13 @@ class Inspections:
             elif audit.has_reported_flows and now >= rounds.next_short:
                 self._begin(dpid, rounds, now, short=True)
 
+    def end(self, dpid: int) -> None:
+        """What it is compared with is out of date."""
+        rounds = self._rounds.pop(dpid, None)
+        if rounds and rounds.inspection:
+            rounds.inspection.is_finished = True
+        self._signal_progress()
+
     def modified(self, switch: Channel, cookies: Iterable[int]) -> None:
         """Another program has modified rules with these cookies."""
         self._controller.audits[switch.id].recheck(cookies)
@@ -380,6 +388,7 @@ class Inspections:
             self._react,
             lambda: self._end(dpid, rounds, short),
         )
+        rounds.inspection = inspection
         if short:
             inspection.begin_short()
         else:

@@ -90,8 +90,9 @@ def run(
         AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal, deployment.notes
     )
     keepers = _keep(app, journal, events, deployment, binding_log)
-    app.controller.drain_edges(registry.edges, time.monotonic())
+    app.drain_edges(registry.edges)
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
+    app.when_it_begins_anew(lambda: life.begin_anew(app.controller.switches_by_name()))
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
     views, pause = ControllerViews(app), server.pause_in_line()
     app.cluster_state = deployment.state
