@@ -68,6 +68,7 @@ class ControlChannels:
         self._disconnected: set[str] = set()  # switches without a controller
         self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
         self._work_is_queued = False  # the controller's next slice
+        self.term = 0  # by which the controller is the master of all switches; 0: there is no other one
 
     @property
     def now(self) -> float:
@@ -90,7 +91,7 @@ class ControlChannels:
 
         known = self.controller.switches[dpid].features
         features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
-        self.controller.begin_reading(dpid, self._held(name), features)
+        self.controller.begin_reading(dpid, self._held(name), features, self.term)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
         react(self.controller.end_reading(dpid, ports, self.now))
