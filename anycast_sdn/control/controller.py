@@ -99,6 +99,10 @@ class Controller(Parts):
         """
         self.switches[dpid].begin_reading(found, features, term)
 
+    def rest(self, dpid: int, released: Iterable[tuple[Address, float]], now: float) -> None:
+        """After ``begin_reading``: these translation addresses were released at these times, by another master."""
+        self.switches[dpid].engine.rest(released, now)
+
     def read_on(self, dpid: int, now: float) -> Outcome | None:
         """A slice of some milliseconds; None when all is read."""
         reading = self.switches[dpid].reading

@@ -131,7 +131,18 @@ class Addresses:
             with suppress(ValueError):  # PRh/k has changed
                 self._pool_of(address).keep_back(address, until)
 
-    def end_rests(self, now: float, most: int) -> None:
+    def resting(self) -> list[tuple[Address, float]]:
+        """Those that rest, each with the time since which it does."""
+        return [each for pool in self._pools.values() for each in pool.resting()]
+
+    def rest(self, released: Iterable[tuple[Address, float]], now: float) -> None:
+        """Let these rest, which another controller has released at these times."""
+        for address, since in sorted(released, key=lambda each: each[1]):
+            if pool := self._pools.get(len(address) == 16):
+                pool.rest(address, since)
+        self.end_rests(now)
+
+    def end_rests(self, now: float, most: int | None = None) -> None:
         """Addresses that have rested are free again, up to ``most`` of each family; to be called regularly."""
         for pool in self._pools.values():
             pool.end_rests(now, most)

@@ -26,6 +26,7 @@ import enum
 from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple, Protocol
 
 from anycast_sdn.core.holders import Pair
@@ -170,6 +171,21 @@ class TranslationPool:
             self._places.put_back(self._index(address))
         else:
             self._resting.add(address, now, now + self._quarantine_s, pair, rest is Rest.ENDED)
+
+    def resting(self) -> list[tuple[Address, float]]:
+        """Each with the time since which it rests."""
+        return self._resting.all()
+
+    def rest(self, address: Address, since: float) -> None:
+        """Another controller has released this address.  Nothing happens if it is not free, or in no prefix here.
+
+        Addresses come in the order of their release, before any is released here.
+        """
+        if address in self and address not in self._leased and address not in self._resting:
+            with suppress(ValueError):  # it is the first or the last one of its prefix
+                if not self._forget(address):
+                    self._places.claim(self._index(address))
+                self._resting.add(address, since, since + self._quarantine_s, None, early=False)
 
     def last_pair(self, address: Address, now: float) -> Pair | None:
         """The pair that had this address, if that still rests."""

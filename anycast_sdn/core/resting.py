@@ -44,6 +44,10 @@ class Resting:
     def __contains__(self, address: Address) -> bool:
         return address in self._rests
 
+    def all(self) -> list[tuple[Address, float]]:
+        """Each with the time since which it rests; in this order."""
+        return [(address, rest.since) for address, rest in self._rests.items()]
+
     def add(self, address: Address, since: float, until: float, pair: Pair | None, early: bool) -> None:
         self._rests[address] = _Rest(since, until, pair)
         self._fresh[early][address] = since + (self._early_s if early else self._least_s)

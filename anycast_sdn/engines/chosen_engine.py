@@ -141,6 +141,12 @@ class ChosenEngine(Engine):
     def keep_back(self, addresses: Iterable[Address], now: float) -> None:
         self.engine.keep_back(addresses, now)
 
+    def resting(self) -> Iterable[tuple[Address, float]]:
+        return self.engine.resting()
+
+    def rest(self, released: Iterable[tuple[Address, float]], now: float) -> None:
+        self.engine.rest(released, now)
+
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         before = self._chosen
         self._chosen = next(each for each in self._candidates if each.suits(features))

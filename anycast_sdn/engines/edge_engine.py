@@ -309,6 +309,12 @@ class EdgeEngine(Engine):
         role = self.edge.role
         self.edge.addresses.keep_back(addresses, now + role.validity.longest_s + role.quarantine_s)
 
+    def resting(self) -> list[tuple[Address, float]]:
+        return self.edge.addresses.resting()
+
+    def rest(self, released: Iterable[tuple[Address, float]], now: float) -> None:
+        self.edge.addresses.rest(released, now)
+
     def adopt(self, found: Found, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> list[Event]:
         """Rules of flows that were found at the controller's start: their bindings go on."""
         events: list[Event] = []

@@ -271,6 +271,14 @@ class Engine(Protocol):
         """Another controller, which has ended, has set these aside: no new flow gets one if there are others."""
         return
 
+    def resting(self) -> Iterable[tuple[Address, float]]:
+        """The translation addresses that rest, each with the time of its release."""
+        return ()
+
+    def rest(self, released: Iterable[tuple[Address, float]], now: float) -> None:
+        """These were released while another controller was master of the switch.  Before what it holds is read."""
+        return None
+
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> Reading:
         """The switch has connected, and what it holds is read next.
 

@@ -203,7 +203,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
     def rule_of_others_removed(self, dpid: int, removed: bytes) -> None:
-        pass
+        if role := self.controller.switches[dpid].described.client_edge:
+            now = time.monotonic()
+            self.connections.released.note(dpid, removed, now)
+            self.connections.released.forget(dpid, now - role.quarantine_s, 2)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"

@@ -41,6 +41,7 @@ from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage, roles
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.released import Released
 from anycast_sdn.process.roles import Answered
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
@@ -92,6 +93,7 @@ class Connections:
         self._later = later
         self._released = released
         self._begin_anew = begin_anew
+        self.released = Released()
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
         self._generations: dict[int, int] = {}  # by which this controller was a switch's master last
@@ -247,6 +249,8 @@ class Connections:
         masters = [switch for switch in self.channels.values() if switch.is_master]
         for switch in masters:
             self._stop(switch)
+        for dpid, managed in self._controller.switches.items():
+            self.released.keep(dpid, managed.engine.resting())
         self._begin_anew()
         for switch in masters:
             switch.become_master()
@@ -313,6 +317,7 @@ class Connections:
             self._introduce(switch)
             return
         self._controller.begin_reading(switch.id, found, features, self._generations.get(switch.id, 0))
+        self._controller.rest(switch.id, self.released.pop(switch.id), time.monotonic())
         seen = Found(len(found.flows), found.had_others, found.unlisted)
         self._read_on(switch, self._controller.switches[switch.id].reading, seen, ports)
 
