@@ -208,6 +208,10 @@ class Connections:
             self.forget()
         if switch.is_master:
             return  # by another generation
+        self._take_up(switch)
+
+    def _take_up(self, switch: Channel) -> None:
+        """This controller is the switch's master: it knows nothing of it, or all as before."""
         switch.become_master()
         self._react(Outcome(events=[SwitchMastered(self.name(switch.id))]))
         self._introduce(switch)
@@ -253,8 +257,7 @@ class Connections:
             self.released.keep(dpid, managed.engine.resting())
         self._begin_anew()
         for switch in masters:
-            switch.become_master()
-            self._introduce(switch)
+            self._take_up(switch)
 
     def _introduce(self, switch: Channel) -> None:
         self._introducing[switch] = time.monotonic()

@@ -79,6 +79,7 @@ def share(database: str, app: AnycastApp, leads: Callable[[], bool], lines: Line
     lines.listen(TOPIC, shared.hear)
     lines.greet(TOPIC, shared.greet)
     app.subscribe(shared.note)
+    app.when_it_begins_anew(shared.begin_anew)
     return keeper
 
 
