@@ -318,6 +318,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._react(self.controller.drain_edges(self._drained, now))
         for act in self._beginning_anew:
             isolated(act)()
+        if self._cluster.leads():
+            self.succession.begin(now)
 
     def _released(self, dpid: int) -> None:
         """This controller is the switch's master no more."""

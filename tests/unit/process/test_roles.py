@@ -40,6 +40,9 @@ class Member:
     def leads(self) -> bool:
         return self.leader
 
+    def term(self) -> int:
+        return 1
+
     def is_master(self, dpid: int) -> bool:
         return dpid in self.granted
 
