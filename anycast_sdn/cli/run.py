@@ -93,9 +93,10 @@ def _add_etcd(parser: argparse.ArgumentParser) -> None:
                              "--database, and agree here who leads (docs/cluster.md)")
     parser.add_argument("--member", type=options.member, metavar="NAME",
                         help="how this controller is called among them (default: the name of the host)")
-    parser.add_argument("--peer", type=options.address, default=("127.0.0.1", 0), metavar="HOST:PORT",
-                        help="where the others reach this one; an address of this host (default 127.0.0.1, any port: "
-                             "for members on one machine). With --etcd-cert, --etcd-key and --etcd-ca it is encrypted")
+    parser.add_argument("--peer", type=options.address, metavar="HOST:PORT",
+                        help="where the others reach this one (default: the address from which this host reaches etcd, "
+                             "port 6654; any port if that is this machine). With --etcd-cert, --etcd-key and --etcd-ca "
+                             "it is encrypted")
     for option, meaning in (
         ("--etcd-cert", "the controller's certificate for etcd, if its URLs are https"),
         ("--etcd-key", "its key, unencrypted"),

@@ -34,7 +34,7 @@ from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.cluster_watch import ClusterWatch
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
-from anycast_sdn.process.peers import PeerOptions, Peers
+from anycast_sdn.process.peers import PeerOptions, Peers, usual_place
 from anycast_sdn.store.etcd import EtcdStore
 from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
@@ -54,7 +54,7 @@ class EtcdOptions:
     endpoints: Sequence[str]
     member: str
     tls: Tls
-    peer: tuple[str, int] = ("127.0.0.1", 0)
+    peer: tuple[str, int] | None = None  # where other members connect; None: see ``peers.usual_place``
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
         raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
     store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
     member = f"{options.member}-{secrets.token_hex(4)}"
-    peers = Peers(PeerOptions(options.peer, options.tls), mirror, member)
+    peers = Peers(PeerOptions(options.peer or usual_place(options.endpoints), options.tls), mirror, member)
     dpids = [switch.dpid for switch in network.switches]
     cluster = EtcdCluster(mirror, lease, member, options.member, rest, dpids, peers.url)
     watch = ClusterWatch(peers, mirror)

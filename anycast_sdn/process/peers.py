@@ -16,12 +16,14 @@ from __future__ import annotations
 import ipaddress
 import logging
 import secrets
+import socket
 import ssl
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from os_ken.lib import hub
 
@@ -46,6 +48,7 @@ from anycast_sdn.process.listening import listening
 
 LOG = logging.getLogger(__name__)
 
+PORT = 6654  # where members listen for each other, unless they are on one machine
 SECRET = "meta/secret"
 LEAVING = "leaving"  # a topic: the process ends because it was asked to
 SILENT_S = 3.0  # without a line of a member, its stream counts as lost
@@ -301,6 +304,22 @@ class _Lines(Stream):
                     self._wake.wait(ALIVE_S)
         finally:
             self._all.discard(self)
+
+
+def usual_place(endpoints: Iterable[str]) -> tuple[str, int]:
+    """Where a member listens: the address of this host from which it reaches etcd on another one."""
+    for endpoint in endpoints:
+        place = urlsplit(endpoint)
+        try:
+            found = socket.getaddrinfo(place.hostname, place.port or 2379, type=socket.SOCK_DGRAM)
+            with socket.socket(found[0][0], socket.SOCK_DGRAM) as probe:
+                probe.connect(found[0][4])  # sends nothing
+                host = str(probe.getsockname()[0])
+        except OSError:
+            continue
+        if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+            return host, PORT
+    return "127.0.0.1", 0
 
 
 def _entry(secret: str) -> Token:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import shutil
+import socket
+import ssl
 from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from anycast_sdn.api.member_client import Elsewhere, NoAnswer
+from anycast_sdn.api import member_client
+from anycast_sdn.api.access import Access
+from anycast_sdn.api.any_member import BetweenMembers
+from anycast_sdn.api.endpoints import Endpoint
+from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer, Request
+from anycast_sdn.api.server import Server
+from anycast_sdn.api.tokens import Tokens
 from anycast_sdn.cluster.keys import LEADER, MEMBERS, MemberKey
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.etcd.client import Put, Tls
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process import peers as module
-from anycast_sdn.process.peers import SECRET, PeerOptions, Peers, _Lines
+from anycast_sdn.process.peers import SECRET, PeerOptions, Peers, _Lines, _tls, usual_place
+from tests.unit.api.test_any_member import SECRET as SECRET_TEXT
+from tests.unit.api.test_any_member import Known, Said
+from tests.unit.api.test_server import start_thread
+from tests.unit.certificates import Authority
 from tests.unit.etcd.fake import FakeEtcd, Fault, catch_up
 
 PREFIX = "/x/"
@@ -186,3 +201,45 @@ def test_without_tls_beyond_this_machine_there_is_a_warning(
         peers = Peers(PeerOptions((host, 0), FILES), Mirror(FakeEtcd().client(), PREFIX), "m0-1")
         assert ("is not encrypted" in caplog.text) == (host == "192.0.2.7")
         peers._endpoint.close()
+
+
+def test_members_on_one_machine_listen_on_loopback_and_others_where_they_reach_etcd() -> None:
+    assert usual_place(["http://127.0.0.1:2379", "http://[::1]:2379"]) == ("127.0.0.1", 0)
+    host, port = usual_place(["http://127.0.0.1:2379", "http://192.0.2.1:2379"])
+    assert (host, port) == ("127.0.0.1", 0) or (port == 6654 and not host.startswith("127."))
+
+
+# ------------------------------------------------------------------------------ TLS
+
+
+def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    start_response("200 OK", [("Content-Length", "2")])
+    return [b"{}"]
+
+
+@pytest.mark.skipif(not shutil.which("openssl"), reason="no openssl here")
+def test_members_show_each_other_certificates_of_etcds_ca(tmp_path: Path) -> None:
+    """They need not name any host."""
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    authority.certify("one")
+    stranger.certify("forged")
+    one, other = (_tls(Tls(*(f"{tmp_path}/{file}" for file in files))) for files in (
+        ("one.pem", "one.key", "ca.pem"), ("forged.pem", "forged.key", "stranger.pem"),
+    ))  # fmt: skip
+    assert one[0]
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    between = BetweenMembers(application, Known("m0-1", True), Said)
+    access = Access(Tokens([module._entry(SECRET_TEXT)]))
+    server = Server(between, [Endpoint(listener, Hosts("127.0.0.1"), one[0])], access, start_thread)
+    server.start()
+    asked = Request("GET", "/v1/groups", {member_client.CALLER: '["r", ["read"], []]'})
+    assert MemberClient(url, "m0-1", SECRET_TEXT, one[1]).ask(asked).status == "200 OK"
+    for context in (other[1], ssl.create_default_context(cafile=f"{tmp_path}/ca.pem")):
+        with pytest.raises(NoAnswer):
+            MemberClient(url, "m0-1", SECRET_TEXT, context).ask(asked)
+    server.close()
+
+
+def test_without_a_certificate_of_its_own_a_member_does_not_speak_tls() -> None:
+    assert _tls(Tls(None, None, "ca.pem")) == (None, None)
