@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from anycast_sdn.cluster.cluster import Claim, RoleAnswer
+from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
 
 
 class Alone:
@@ -31,8 +31,8 @@ class Alone:
     def claim(self, dpid: int) -> Claim | None:
         return None
 
-    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
-        pass
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> Turn:
+        return Turn.NONE
 
-    def refused(self, dpid: int) -> None:
-        pass
+    def refused(self, dpid: int) -> bool:
+        return False

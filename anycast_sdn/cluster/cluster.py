@@ -28,6 +28,15 @@ class RoleAnswer(Enum):
     SILENT = auto()
 
 
+class Turn(Enum):
+    """What a switch's answer changes here."""
+
+    NONE = auto()
+    BEGUN = auto()  # this controller is its master now: it may hold anything
+    KEPT = auto()  # this controller is still its master, and nobody else was meanwhile
+    ENDED = auto()  # this controller is its master no more
+
+
 class Cluster(Protocol):
     """Called before each write: an implementation answers from memory, without waiting."""
 
@@ -54,8 +63,11 @@ class Cluster(Protocol):
     def claim(self, dpid: int) -> Claim | None:
         """What to ask the switch for; None: nothing, there is no other controller."""
 
-    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
-        """What the switch has answered to this claim; ``generation``: its own, where it says STALE."""
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> Turn:
+        """What the switch has answered to this claim; ``generation``: its own, where it says STALE.
 
-    def refused(self, dpid: int) -> None:
-        """The switch has refused a write, because another controller is its master."""
+        Whether and when it is asked again is told by ``watch``.
+        """
+
+    def refused(self, dpid: int) -> bool:
+        """The switch has refused a write, because another controller is its master → was it this one until now?"""

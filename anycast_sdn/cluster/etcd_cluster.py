@@ -1,156 +1,196 @@
 """EtcdCluster: several controllers that agree in etcd who leads, and who is the master of which switch.
 
-Keys, each with the lease of the member that has written it, so that they end with it:
-
-    members/ID     a member: its name, where it is reached, the switches that are connected to it
-    leader         ID of the leader
-    masters/DPID   ID of the member that may claim the switch; the revision that wrote it is the generation
-
-The rules that it keeps:
+``Election`` decides; here it is carried out.  The rules that it keeps:
 
 - A key that names this member says that it may *ask* the switch; master it is when the switch has said so.
 - It stays master, whatever etcd says or does not say, until the switch refuses or another member has the key: standing
   down early would only make a gap.
-- A generation is used by one member once: a key that is made again has another.
-- Decisions are a function of what the mirror has (``assignment``); each is carried out under the condition that
-  the key is as it was.
+- The mirror is told by etcd in the middle of a watch: then only memory is looked at, and switches are asked.  All
+  requests to etcd are made by one green thread, in ``beat``, which ``wake`` calls when something has changed.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Mapping
 
 from anycast_sdn import __version__
-from anycast_sdn.cluster.assignment import wanted_masters
-from anycast_sdn.cluster.cluster import Claim, RoleAnswer
-from anycast_sdn.cluster.keys import CANARY, LEADER, MASTERS, MEMBERS, MemberKey
+from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
+from anycast_sdn.cluster.election import Election, Transaction
+from anycast_sdn.cluster.keys import CANARY, MemberKey
 from anycast_sdn.cluster.lease import LEASE_S, Lease
-from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Value
+from anycast_sdn.cluster.notices import Notices
+from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.core.events import Event
+from anycast_sdn.core.model import ConfigurationError, NotFound
+from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
 
 LOG = logging.getLogger(__name__)
 
+CANARY_S = 0.5
+CAUGHT_UP_S = 1.0  # the mirror has so much time to show what was written
+JOIN_S = 5.0  # a namesake that has ended is gone from etcd after this at the latest
+JOIN_STEP_S = 0.2
+TRIES = 5  # of what an operator asks for, while others change the same
+
 
 class EtcdCluster:
-    """``member``: this member's id, which no other process ever has; ``dpids``: all switches of the network."""
+    """``member``: this member's id, which no other process ever has; ``switches``: the names of all, by datapath id;
+    ``wake``: has ``beat`` called soon; ``report``: is told what has happened.
+    """
 
-    def __init__(self, mirror: Mirror, lease: Lease, member: str, name: str, rest: str, dpids: Collection[int],
-                 peer: str = "") -> None:  # fmt: skip
+    def __init__(
+        self,
+        mirror: Mirror,
+        lease: Lease,
+        member: str,
+        name: str,
+        rest: str,
+        switches: Mapping[int, str],
+        peer: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._mirror = mirror
         self._lease = lease
         self.member = member
-        self._told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3))
-        self._dpids = dpids
-        self._connected: set[int] = set()
-        self._granted: dict[int, int] = {}  # switches whose master this controller is → by which generation
-        self._asked: dict[int, Claim] = {}  # of each connected switch, last
-        self._least: dict[int, int] = {}  # a generation that a switch may still accept
+        self._clock = clock
+        told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3))
+        self._election = Election(mirror.prefix, member, told, switches, secrets.randbits(32))
+        self._claims = self._election.claims
+        self._notices = Notices(self._election, switches)
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None
-        self._beats = 0
+        self.wake: Callable[[], None] = lambda: None
+        self.report: Callable[[Event], None] = lambda event: None
+        self._canaries = 0
+        self._canary_at = -CANARY_S
+        self._written = 0  # revision of the last write …
+        self._written_at = -CAUGHT_UP_S
+        self._look(list(mirror.values))
         mirror.listen(self._look)
 
     # ---------------------------------------------------------------- Cluster
 
     def leads(self) -> bool:
-        leader = self._mirror.values.get(LEADER)
-        return leader is not None and leader.text == self.member
+        return self._election.leads()
 
     def term(self) -> int:
-        leader = self._mirror.values.get(LEADER)
-        return leader.modified if leader else 0
+        return self._election.term()
 
     def is_master(self, dpid: int) -> bool:
-        return dpid in self._granted
+        return self._claims.is_master(dpid, self._clock())
 
     def watch(self, changed: Callable[[Collection[int]], None]) -> None:
         self._changed = changed
 
     def connected(self, dpid: int) -> None:
-        self._connected.add(dpid)
-        self._asked.pop(dpid, None)
+        self._claims.connected(dpid, self._clock())
+        self.wake()
 
     def disconnected(self, dpid: int) -> None:
-        self._connected.discard(dpid)
-        self._granted.pop(dpid, None)
-        self._asked.pop(dpid, None)
+        self._claims.disconnected(dpid)
+        self.wake()
 
     def claim(self, dpid: int) -> Claim | None:
-        key = self._mirror.values.get(f"{MASTERS}{dpid:016x}")
-        claim = Claim(
-            key is not None and key.text == self.member, max(key.modified if key else 0, self._least.get(dpid, 0))
-        )
-        self._asked[dpid] = claim
-        return claim
+        return self._claims.claim(dpid)
 
-    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
-        if answer is RoleAnswer.STALE:
-            self._least[dpid] = generation + 1
-        if claim.master and answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
-            self._granted[dpid] = claim.generation
-        else:
-            self._granted.pop(dpid, None)
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> Turn:
+        turn = self._claims.answered(dpid, claim, answer, generation, self._clock())
+        self.wake()
+        return turn
 
-    def refused(self, dpid: int) -> None:
-        self._granted.pop(dpid, None)
+    def refused(self, dpid: int) -> bool:
+        return self._claims.refused(dpid, self._clock())
 
-    # ---------------------------------------------------------------- keys
-
-    def beat(self) -> None:
-        """To be called some times a second: renews what this member says, and does what is to be done.  EtcdError."""
-        self._lease.feed()
-        if not self._lease.number:
-            self._lease.begin(self._mirror.etcd.grant(LEASE_S))
-        self._beats += 1
-        wanted = self._wanted()
-        for conditions, operations in wanted:
-            self._mirror.etcd.transact(conditions, operations)
-
-    def _wanted(self) -> Iterator[tuple[list[Is], list[Operation]]]:
-        values, lease = self._mirror.values, self._lease.number
-        path = self._mirror.prefix
-        own = self._told._replace(switches=sorted(self._connected)).text()
-        yield [], [Put(f"{path}{CANARY}{self.member}", str(self._beats), lease)]
-        if (there := values.get(MEMBERS + self.member)) is None or there.text != own or there.lease != lease:
-            yield [], [Put(f"{path}{MEMBERS}{self.member}", own, lease)]
-        if LEADER not in values:
-            yield [Is(path + LEADER, 0)], [Put(path + LEADER, self.member, lease)]
-        masters = {int(key[len(MASTERS):], 16): value for key, value in values.items() if key.startswith(MASTERS)}
-        wanted = wanted_masters(self._members(), self._leader(), self._dpids)
-        for dpid in self._dpids:
-            key = f"{path}{MASTERS}{dpid:016x}"
-            present = masters.get(dpid)
-            if present is None and wanted.get(dpid) == self.member:
-                yield [Is(key, 0)], [Put(key, self.member, lease)]
-            elif present and present.text == self.member and wanted.get(dpid, self.member) != self.member:
-                yield [Is(key, present.modified)], [Delete(key)]
-
-    def _members(self) -> dict[str, MemberKey]:
-        return {
-            key[len(MEMBERS):]: MemberKey.of(value.text)
-            for key, value in self._mirror.values.items()
-            if key.startswith(MEMBERS)
-        }
-
-    def _leader(self) -> str:
-        leader: Value | None = self._mirror.values.get(LEADER)
-        return leader.text if leader else ""
+    # ---------------------------------------------------------------- etcd
 
     def _look(self, changed: Collection[str]) -> None:
-        """etcd has changed: which roles are to be asked for anew?"""
-        anew = []
-        for key in changed:
-            if key.startswith(MASTERS):
-                dpid = int(key[len(MASTERS):], 16)
-                if dpid in self._connected and key in self._mirror.values:
-                    before = self._asked.get(dpid)
-                    if self.claim(dpid) != before:
-                        anew.append(dpid)
-        if anew or LEADER in changed:
-            self._changed(anew)
-        if LEADER in changed or any(key.startswith((MASTERS, MEMBERS)) for key in changed):
+        """etcd has changed."""
+        led, values = self._election.leads(), self._mirror.values
+        self._election.see({key: values.get(key) for key in changed}, self._mirror.revision, self._clock())
+        self._ask(led is not self._election.leads())
+        if any(not key.startswith(CANARY) for key in changed):
+            self.wake()
+
+    def _ask(self, leader_changed: bool = False) -> None:
+        due = self._claims.due(self._clock())
+        if due or leader_changed:
+            self._changed(due)
+
+    def beat(self) -> None:
+        """To be called some times a second, and soon after ``wake``, by one green thread.  Raises EtcdError."""
+        now = self._clock()
+        self._lease.feed()
+        self._election.lease = self._lease.number = self._election.lease and self._lease.number
+        self._election.look(now)
+        for event in self._notices.pop(now):
+            self.report(event)
+        self._ask()
+        if not self._lease.number:
+            self._lease.begin(self._mirror.etcd.grant(LEASE_S))
+            self._election.lease = self._lease.number
+        if now - self._canary_at >= CANARY_S:
+            self._canaries += 1
+            self._canary_at = now
+            self._carry_out(self._election.send_canary(str(self._canaries), now))
+        if self._mirror.revision >= self._written or now - self._written_at >= CAUGHT_UP_S:
+            for each in list(self._election.transactions(now)):
+                self._carry_out(each)
+
+    def _carry_out(self, transaction: Transaction) -> bool:
+        """Raises EtcdError."""
+        done = self._mirror.etcd.transact(*transaction)
+        if done.succeeded:
+            self._written, self._written_at = done.revision, self._clock()
+        return done.succeeded
+
+    def join(self, pause: Callable[[float], None]) -> None:
+        """Before anything else: have this member's name.  Raises ConfigurationError while another process has it."""
+        deadline = self._clock() + JOIN_S
+        while True:
             try:
+                self._mirror.load()
                 self.beat()
+                self._mirror.load()
             except EtcdError as error:
-                LOG.debug("etcd: %s", error)  # the next beat tries again
+                if self._clock() > deadline:
+                    raise ConfigurationError(f"etcd does not take this member: {error} (--etcd)") from error
+            if self._election.is_member:
+                return
+            if self._clock() > deadline:
+                break
+            pause(JOIN_STEP_S)
+        other = self._election.namesake
+        told = self._election.view.members.get(other)
+        at = f", its REST API at {told.rest}" if told else ""
+        name = self._election.told.name
+        raise ConfigurationError(f"--member {name}: a controller of this name runs ({other}{at}): choose another name")
+
+    # ---------------------------------------------------------------- by an operator (``Steering``)
+
+    def lead(self, name: str) -> None:
+        self._ask_etcd(lambda: self._election.lead(self._id(name), self._clock()))
+
+    def drain(self, name: str) -> None:
+        self._ask_etcd(lambda: self._election.drain(self._id(name), self._clock()))
+
+    def resume(self, name: str) -> None:
+        self._ask_etcd(lambda: self._election.resume(self._id(name)))
+
+    def _ask_etcd(self, make: Callable[[], Transaction]) -> None:
+        for _ in range(TRIES):
+            if self._carry_out(make()):
+                return
+            self._mirror.load()
+        raise CannotSteer("others change the cluster at the same time: try again")
+
+    def _id(self, name: str) -> str:
+        """Of the member of this name, or id.  Raises NotFound."""
+        members = self._election.view.members
+        for id, told in members.items():
+            if name in (id, told.name):
+                return id
+        names = ", ".join(sorted(told.name for told in members.values()))
+        raise NotFound(f"no member {name}: there are {names}")

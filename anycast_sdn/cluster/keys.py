@@ -1,11 +1,30 @@
-"""Keys: what members of a cluster keep in etcd of themselves, each with its lease; whose they are: ``etcd_cluster``."""
+"""The keys by which the members of a cluster agree in etcd, and what they hold.
+
+With the lease of a member, so that they end with it:
+
+    names/NAME        the id of the process that has this name
+    members/ID        a member: its name, where it is reached, the switches that it reaches
+    leader            the id of the leader
+    masters/DPID      the id of the member that may claim the switch
+    canary/ID         a number that grows: whoever sees it in its mirror knows how old the mirror is at most
+
+For ever:
+
+    term              how many leaders there have been
+    generations/DPID  ``Held``; written together with masters/DPID, always
+    drains/ID         this member neither leads nor claims
+"""
 
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-LEADER, MEMBERS, MASTERS, CANARY = "leader", "members/", "masters/", "canary/"
+LEADER, TERM = "leader", "term"
+NAMES, MEMBERS, MASTERS, CANARY = "names/", "members/", "masters/", "canary/"
+GENERATIONS, DRAINS = "generations/", "drains/"
+
+OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS)
 
 
 class MemberKey(NamedTuple):
@@ -13,7 +32,7 @@ class MemberKey(NamedTuple):
 
     name: str
     rest: str
-    switches: list[int]  # that are connected to it
+    switches: list[int]  # that it reaches
     peer: str = ""  # URL for other members
     release: str = ""
     since: float = 0.0  # when it has started, by its clock
@@ -23,6 +42,51 @@ class MemberKey(NamedTuple):
 
     @classmethod
     def of(cls, text: str) -> MemberKey:
-        """Members that a later release has added are ignored."""
+        """What another release has added is ignored, and what it lacks is empty: the member is there all the same."""
+        found = _object(text)
+        known = {name: found[name] for name in cls._fields if name in found}
+        switches = known.pop("switches", [])
+        reached = [dpid for dpid in switches if isinstance(dpid, int)] if isinstance(switches, list) else []
+        return cls(**{"name": "", "rest": "", **known, "switches": reached})
+
+
+class Held(NamedTuple):
+    """Who got a switch last, and what its generations are counted from.
+
+    ``after``: the revision of the write before this one; so a member that has held the switch can tell whether anybody
+    else has since.
+    """
+
+    member: str = ""
+    offset: int = 0
+    after: int = 0
+
+    def text(self) -> str:
+        return json.dumps(self._asdict(), sort_keys=True)
+
+    @classmethod
+    def of(cls, text: str) -> Held:
+        found = _object(text)
+        numbers = (found.get(name, 0) for name in ("offset", "after"))
+        offset, after = (number if isinstance(number, int) else 0 for number in numbers)
+        return cls(str(found.get("member", "")), offset, after)
+
+
+def of_switch(family: str, dpid: int) -> str:
+    return f"{family}{dpid:016x}"
+
+
+def dpid_of(key: str) -> int | None:
+    """Of a key of masters/ or generations/."""
+    try:
+        return int(key.rpartition("/")[2], 16)
+    except ValueError:
+        return None
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
         found = json.loads(text)
-        return cls(**{name: found[name] for name in cls._fields if name in found})
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MemberKey
+from anycast_sdn.cluster.generations import generation
+from anycast_sdn.cluster.keys import (
+    DRAINS,
+    GENERATIONS,
+    LEADER,
+    MASTERS,
+    MEMBERS,
+    TERM,
+    Held,
+    MemberKey,
+    dpid_of,
+    of_switch,
+)
 from anycast_sdn.etcd.client import Value
 
 OF_OVERVIEW = (LEADER, MEMBERS, MASTERS)  # how the keys begin that it needs
@@ -45,14 +57,19 @@ class Overview(NamedTuple):
 
 def overview(values: Mapping[str, Value]) -> Overview:
     members = {
-        id: Member(id, MemberKey.of(value.text), value.lease)
+        id: Member(id, MemberKey.of(value.text), value.lease, DRAINS + id in values)
         for key, value in values.items()
         if (id := key.removeprefix(MEMBERS)) != key
     }
     masters = {
-        int(dpid, 16): Master(value.text, value.modified)
+        dpid: Master(value.text, generation(_offset(values, dpid), value.modified))
         for key, value in values.items()
-        if (dpid := key.removeprefix(MASTERS)) != key
+        if key.startswith(MASTERS) and (dpid := dpid_of(key)) is not None
     }
-    leader = values.get(LEADER)
-    return Overview(members, leader.text if leader else "", leader.modified if leader else 0, masters)
+    leader, term = values.get(LEADER), values.get(TERM)
+    return Overview(members, leader.text if leader else "", int(term.text) if term and leader else 0, masters)
+
+
+def _offset(values: Mapping[str, Value], dpid: int) -> int:
+    held = values.get(of_switch(GENERATIONS, dpid))
+    return Held.of(held.text).offset if held else 0

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer
+from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer, Turn
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
@@ -45,7 +45,6 @@ from anycast_sdn.process.released import Released
 from anycast_sdn.process.roles import Answered
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
-ROLE_AGAIN_S = 0.5  # until a switch is asked again that has not answered, or answered otherwise, about its role
 SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
@@ -184,27 +183,22 @@ class Connections:
     def _take_answer(self, switch: Channel, claim: Claim, answered: Answered) -> None:
         if self.channels.get(switch.id) is not switch or self._asked.get(switch.id) is not claim:
             return  # it has been asked for something else since
-        answer, generation = answered
-        self._cluster.answered(switch.id, claim, answer, generation or 0)
-        if claim.master and answer is RoleAnswer.STALE and generation is not None:
-            self.take_role(switch.id)
-        elif claim.master and answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
-            self._granted(switch, claim, answered)
-        elif answer in (RoleAnswer.SILENT, RoleAnswer.STALE):
-            self._later(ROLE_AGAIN_S, partial(self._ask_again, switch, claim))
-        else:
+        turn = self._cluster.answered(switch.id, claim, answered.answer, answered.generation or 0)
+        if turn in (Turn.BEGUN, Turn.KEPT):
+            self._granted(switch, claim, answered, turn)
+        elif turn is Turn.ENDED:
+            self._lay_down(switch)
+        if not claim.master and answered.answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
             switch.send([ReportExpired(False)])  # of other reports it gets those that are for a slave
 
-    @isolated
-    def _ask_again(self, switch: Channel, claim: Claim) -> None:
-        if self.channels.get(switch.id) is switch and self._asked.get(switch.id) is claim:
-            self.take_role(switch.id)
-
-    def _granted(self, switch: Channel, claim: Claim, answered: Answered) -> None:
+    def _granted(self, switch: Channel, claim: Claim, answered: Answered, turn: Turn) -> None:
         before = self._generations.get(switch.id)
         self._generations[switch.id] = claim.generation
-        is_same = claim.generation if answered.answer is RoleAnswer.UNSUPPORTED else answered.generation
-        if before != is_same and self._controller.switches[switch.id].ever_synchronised:
+        if answered.answer is RoleAnswer.UNSUPPORTED:
+            is_known = turn is Turn.KEPT or before == claim.generation
+        else:
+            is_known = before == answered.generation
+        if not is_known and self._controller.switches[switch.id].ever_synchronised:
             self.forget()
         if switch.is_master:
             return  # by another generation

@@ -43,7 +43,8 @@ from anycast_sdn.views.cluster import ClusterState
 
 LOG = logging.getLogger(__name__)
 
-BEAT_S = 0.5
+BEAT_S = 0.2
+AGAIN_S = 0.1  # after an error
 NOTES_S = 0.2
 
 
@@ -92,11 +93,13 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
     store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
     member = f"{options.member}-{secrets.token_hex(4)}"
     peers = Peers(PeerOptions(options.peer or usual_place(options.endpoints), options.tls), mirror, member)
-    dpids = [switch.dpid for switch in network.switches]
-    cluster = EtcdCluster(mirror, lease, member, options.member, rest, dpids, peers.url)
+    names = {switch.dpid: switch.name for switch in network.switches}
+    cluster = EtcdCluster(mirror, lease, member, options.member, rest, names, peers.url)
+    cluster.join(hub.sleep)
     watch = ClusterWatch(peers, mirror)
     notes = EtcdNotes(mirror, member)
-    ended = threading.Event()
+    ended, woken = threading.Event(), threading.Event()
+    cluster.wake = woken.set
 
     @isolated
     def beat() -> None:
@@ -104,9 +107,12 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
             cluster.beat()
         except EtcdError as error:
             LOG.debug("etcd: %s", error)
+            ended.wait(AGAIN_S)
 
     def beat_all() -> None:
-        while not ended.wait(BEAT_S):
+        while not ended.is_set():
+            woken.wait(BEAT_S)
+            woken.clear()
             beat()
 
     def write_notes() -> None:
@@ -132,6 +138,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
             LOG.warning("the lease of this member could not be given back: %s", error)
 
     def serve(own: Application, report: Callable[[Event], None]) -> Application:
+        cluster.report = report
         watch.start(report)
         return peers.serve(own, report)
 
@@ -140,7 +147,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
 
         return share(database, app, cluster.leads, peers)
 
-    return Deployment(store, cluster, notes, start, stop, watch.state, NoSteering(), serve, keep_flows)
+    return Deployment(store, cluster, notes, start, stop, watch.state, cluster, serve, keep_flows)
 
 
 def default_member() -> str:

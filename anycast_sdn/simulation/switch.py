@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from copy import copy
 from dataclasses import replace
 from typing import NamedTuple
@@ -36,6 +36,7 @@ from anycast_sdn.openflow.rules import (
     OFPP_TABLE,
     Action,
     AddFlow,
+    Barrier,
     BeginConnection,
     Bucket,
     CheckSize,
@@ -84,6 +85,7 @@ from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
 from anycast_sdn.simulation.neighbour_packets import ND_FIELDS
 from anycast_sdn.simulation.reassembly import Reassembly
 from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
+from anycast_sdn.simulation.roles import Roles
 from anycast_sdn.simulation.tracker import Tracker
 
 
@@ -144,6 +146,7 @@ class SimulatedSwitch:
         self._meters: dict[int, _Meter] = {}
         self._reports_expired = True  # as ``ReportExpired`` asks at the start of every connection
         self.groups: dict[int, GroupRule] = {}
+        self.roles = Roles()
 
     # ---------------------------------------------------------------- installed rules
 
@@ -174,6 +177,12 @@ class SimulatedSwitch:
         return counted
 
     # ---------------------------------------------------------------- messages
+
+    def apply_from(self, controller: Hashable, message: Message, now: float) -> list[Effect]:
+        """Of one of several controllers.  Raises IsSlave, and what ``apply`` raises."""
+        if not isinstance(message, Barrier | ReportExpired):
+            self.roles.check_write(controller)
+        return self.apply(message, now)
 
     def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
         """Execute a message.  Raises Undeclared, Refused."""

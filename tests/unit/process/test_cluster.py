@@ -11,7 +11,7 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.cluster.alone import Alone
-from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer
+from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer, Turn
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.description import reading
@@ -55,11 +55,13 @@ class Member:
     def claim(self, dpid: int) -> Claim | None:
         return None
 
-    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> Turn:
         raise AssertionError("nothing is asked")
 
-    def refused(self, dpid: int) -> None:
+    def refused(self, dpid: int) -> bool:
+        was_master = dpid in self.masters
         self.masters.discard(dpid)
+        return was_master
 
     def become_master(self, *dpids: int) -> None:
         self.masters |= set(dpids)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
-from anycast_sdn.cluster.cluster import Claim, RoleAnswer
+from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.switch_events import SwitchLost, SwitchMastered, SwitchReleased
 from anycast_sdn.description import reading
@@ -57,17 +57,24 @@ class Member:
     def claim(self, dpid: int) -> Claim:
         return self.claims.get(dpid, Claim(False, 0))
 
-    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> None:
+    def answered(self, dpid: int, claim: Claim, answer: RoleAnswer, generation: int = 0) -> Turn:
         self.answers.append((answer, generation))
+        was_master = self.refused(dpid)
         if claim.master and answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
             self.granted.add(dpid)
-        else:
-            self.granted.discard(dpid)
+            return Turn.BEGUN
         if answer is RoleAnswer.STALE and claim.master:
             self.claims[dpid] = Claim(True, generation + 1)
+            self.ask_again(dpid)
+        return Turn.ENDED if was_master else Turn.NONE
 
-    def refused(self, dpid: int) -> None:
+    def refused(self, dpid: int) -> bool:
+        was_master = dpid in self.granted
         self.granted.discard(dpid)
+        return was_master
+
+    def ask_again(self, dpid: int = ARH1) -> None:
+        self._changed([dpid])
 
     def become_master(self, generation: int, dpid: int = ARH1) -> None:
         self.leader = True
@@ -211,7 +218,7 @@ def test_nothing_is_written_before_the_switch_says_master() -> None:
         end.tick(end._ticked + 0.25 if end._ticked is not None else 0.0)
         end.answer()
     assert [answer for answer, _ in one.cluster.answers] == [RoleAnswer.SILENT]
-    one.later.pop()()  # it is asked again
+    one.cluster.ask_again()
     one.work(end)
     assert len(end.taken) >= len(one.app.controller.switches[ARH1].installed) > 0
     assert len(one.events(SwitchMastered)) == 1

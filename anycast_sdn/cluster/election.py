@@ -1,0 +1,311 @@
+"""Election: who leads, and who may claim which switch; what is to be changed in etcd for that.
+
+A function of what etcd has, who this is, what is connected, and how long that has been so.  Nothing here talks to etcd
+or to a switch, reads a clock, or compares the clocks of two machines.
+
+The rules that it keeps:
+
+- Who has no key of its own in etcd neither leads nor claims; nor does who drains.
+- Only the leader gives switches to members, and only while it is the leader: each such transaction has that condition.
+- A leader that is gone is followed by the member that reaches most: the others wait a little, each longer than the one
+  before.  A leader that reaches less than another for ``BEHIND_S`` hands over, and so does one that drains.
+- A hand-over is one transaction: the leader, the term, the switches.
+- A key is given back by the member that it names, when it does not reach the switch any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Hashable, Iterator, Mapping
+from typing import NamedTuple
+
+from anycast_sdn.cluster.assignment import is_behind, out_of_reach, reach, successors, wanted_masters
+from anycast_sdn.cluster.claims import Claims
+from anycast_sdn.cluster.keys import (
+    CANARY,
+    DRAINS,
+    GENERATIONS,
+    LEADER,
+    MASTERS,
+    MEMBERS,
+    NAMES,
+    TERM,
+    Held,
+    MemberKey,
+    dpid_of,
+    of_switch,
+)
+from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.cluster.view import View
+from anycast_sdn.etcd.client import Delete, Is, Operation, Put, Value
+
+BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
+GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
+RANK_S = 0.25  # the next one in line waits so much longer
+FORMER_S = 1.0  # when all leases have ended at once, the former leader has so much time to come back
+FORGET_DRAIN_S = 60.0  # after the end of the member
+TOGETHER = 45  # switches in a transaction: each has two operations, and etcd takes 128
+
+
+class Transaction(NamedTuple):
+    conditions: list[Is]
+    operations: list[Operation]
+
+
+class Election:
+    """``prefix``: of all keys; ``member``: its id; ``told``: what it tells of itself; ``dpids``: all switches;
+    ``first_offset``: random, so that generations differ from those before etcd was rebuilt.
+    """
+
+    def __init__(self, prefix: str, member: str, told: MemberKey, dpids: Collection[int], first_offset: int) -> None:
+        self._prefix = prefix
+        self.member = member
+        self.told = told
+        self._dpids = sorted(dpids)
+        self._first_offset = first_offset
+        self.view = View()
+        self.claims = Claims(member, self.view)
+        self.lease = 0
+        self._seen_lease = 0  # of this member's own key, when it was seen last
+        self._leads = False
+        self._highest_term = 0
+        self._since: dict[Hashable, float] = {}  # conditions that last → since when
+        self._sent: dict[str, float] = {}  # canaries on their way → when they were sent
+
+    # ---------------------------------------------------------------- what happens
+
+    def see(self, changed: Mapping[str, Value | None], revision: int, now: float) -> None:
+        """These keys have changed in etcd."""
+        view = self.view
+        if revision < view.revision:
+            self.claims.rebuilt()
+        view.take(changed, revision)
+        self._highest_term = max(self._highest_term, view.term)
+        if view.leader:
+            self._leads = view.leader == self.member
+        for key in changed:
+            if key.startswith((MASTERS, GENERATIONS)) and (dpid := dpid_of(key)) is not None:
+                self.claims.look(dpid, now)
+        canary = view.values.get(CANARY + self.member)
+        if canary and canary.text in self._sent:
+            self.claims.sure_at = max(self.claims.sure_at, self._sent[canary.text])
+            self._sent = {text: at for text, at in self._sent.items() if at > self._sent[canary.text]}
+        self._see_lease()
+
+    def _see_lease(self) -> None:
+        """Its own key never goes but with its lease."""
+        own = self.view.values.get(MEMBERS + self.member)
+        if own:
+            self._seen_lease = own.lease
+        elif self._seen_lease and self._seen_lease == self.lease:
+            self.lease = self._seen_lease = 0
+
+    def send_canary(self, text: str, now: float) -> Transaction:
+        self._sent[text] = now
+        return Transaction([], [Put(self._path(CANARY + self.member), text, self.lease)])
+
+    def look(self, now: float) -> None:
+        """Which conditions hold, and since when?  To be called before each ``transactions``."""
+        view = self.view
+        self._note("absent", not view.leader, now)
+        self._note("present", self.is_member, now)
+        self._note("behind", is_behind(view.eligible(), self.member, self._dpids), now)
+        reached = set(self.claims.reached(now))
+        for dpid in self._dpids:
+            self._note(dpid, dpid not in reached, now)
+        for key in {key for key in view.values if key.startswith(DRAINS)} | {
+            key for key in self._since if isinstance(key, str) and key.startswith(DRAINS)
+        }:
+            self._note(key, key in view.values and key[len(DRAINS) :] not in view.members, now)
+
+    def _note(self, condition: Hashable, holds: bool, now: float) -> None:
+        if not holds:
+            self._since.pop(condition, None)
+        else:
+            self._since.setdefault(condition, now)
+
+    def _lasts(self, condition: Hashable, now: float) -> float:
+        """Seconds; negative when it does not hold."""
+        return now - self._since.get(condition, now + 1)
+
+    # ---------------------------------------------------------------- what holds
+
+    def leads(self) -> bool:
+        """It stays the leader until another one is named: its key alone may have ended with its lease."""
+        return self._leads
+
+    def term(self) -> int:
+        return self._highest_term
+
+    @property
+    def is_member(self) -> bool:
+        """Has it its keys in etcd?"""
+        own = self.view.values.get(MEMBERS + self.member)
+        return own is not None and own.lease == self.lease != 0 and not self.namesake
+
+    @property
+    def namesake(self) -> str:
+        """The id of another process that has this one's name, and lives; or ""."""
+        holder = self.view.text(NAMES + self.told.name)
+        return holder if holder != self.member else ""
+
+    def unreached(self) -> dict[int, list[str]]:
+        """Switches that nobody can be the master of, because only members that do not lead reach them → these."""
+        return out_of_reach(self.view.members, self.view.leader, self._dpids)
+
+    # ---------------------------------------------------------------- what is to be done
+
+    def transactions(self, now: float) -> Iterator[Transaction]:
+        """To be carried out one after the other; each holds its own conditions, so the loss of one does no harm."""
+        view = self.view
+        if not self.lease or self.namesake:
+            return
+        yield from self._be_there(now)
+        if not self.is_member:
+            return
+        if not view.leader:
+            yield from self._follow(now)
+        elif view.leader == self.member:
+            yield from self._lead(now)
+        yield from self._give_back(now)
+        yield from self._outbid(now)
+
+    def _be_there(self, now: float) -> Iterator[Transaction]:
+        view = self.view
+        own = self.told._replace(switches=self.claims.reached(now)).text()
+        there = view.values.get(MEMBERS + self.member)
+        if there and there.text == own and there.lease == self.lease:
+            return
+        name = NAMES + self.told.name
+        yield Transaction(
+            [Is(self._path(name), view.modified(name))],
+            [
+                Put(self._path(name), self.member, self.lease),
+                Put(self._path(MEMBERS + self.member), own, self.lease),
+            ],
+        )
+
+    def _follow(self, now: float) -> Iterator[Transaction]:
+        """Nobody leads."""
+        line = successors(self.view.eligible(), self._dpids)
+        if self.member not in line or self._lasts("absent", now) < self._patience(line, now):
+            return
+        yield self._make_leader(self.member, now)
+
+    def _patience(self, line: list[str], now: float) -> float:
+        if self._leads:
+            return 0.0
+        all_lost = self._highest_term and self._lasts("present", now) <= self._lasts("absent", now)
+        return RANK_S * line.index(self.member) + (FORMER_S if all_lost else 0.0)
+
+    def _lead(self, now: float) -> Iterator[Transaction]:
+        view = self.view
+        eligible = view.eligible()
+        if self.member not in eligible or self._lasts("behind", now) >= BEHIND_S:
+            others = {member: told for member, told in eligible.items() if member != self.member}
+            if line := successors(others, self._dpids):
+                yield self._make_leader(line[0], now)
+                return
+        own = self.told._replace(switches=self.claims.reached(now))
+        wanted = wanted_masters({**view.members, self.member: own}, self.member, self._dpids)
+        missing = [dpid for dpid, member in wanted.items() if not self._has(dpid, member)]
+        for at in range(0, len(missing), TOGETHER):
+            conditions, operations = self._give(missing[at : at + TOGETHER], self.member)
+            yield Transaction([self._unchanged(LEADER), *conditions], operations)
+        for key in view.values:
+            if key.startswith(DRAINS) and self._lasts(key, now) >= FORGET_DRAIN_S:
+                yield Transaction([self._unchanged(key)], [Delete(self._path(key))])
+
+    def _give_back(self, now: float) -> Iterator[Transaction]:
+        view = self.view
+        reached = self.claims.reached(now)
+        for dpid in self._dpids:
+            if not self._has(dpid, self.member):
+                continue
+            follows = view.leader not in ("", self.member)
+            gone = dpid not in reached and (self.claims.is_given_up(dpid, now) or self._lasts(dpid, now) >= GIVE_BACK_S)
+            if follows or gone:
+                key = of_switch(MASTERS, dpid)
+                yield Transaction([self._unchanged(key)], [Delete(self._path(key))])
+
+    def _outbid(self, now: float) -> Iterator[Transaction]:
+        """A switch has seen a later generation than this member's key has: the key is written anew."""
+        for dpid, stale in self.claims.stale(now):
+            key, held = of_switch(MASTERS, dpid), of_switch(GENERATIONS, dpid)
+            if self._has(dpid, self.member) and self.view.modified(key) == stale.modified:
+                anew = Held(self.member, stale.generation, self.view.modified(held))
+                yield Transaction(
+                    [self._unchanged(key)],
+                    [Put(self._path(key), self.member, self.lease), Put(self._path(held), anew.text())],
+                )
+
+    # ---------------------------------------------------------------- by an operator
+
+    def lead(self, member: str, now: float) -> Transaction:
+        """This member leads from now on.  Raises CannotSteer."""
+        view = self.view
+        if view.drains(member):
+            raise CannotSteer(f"{view.name(member)} drains: resume it first")
+        if view.leader in view.members:
+            least = reach(view.members[view.leader], self._dpids)
+            if reach(view.members[member], self._dpids) < least:
+                reason = f"{view.name(member)} reaches fewer switches than {view.name(view.leader)}, which leads"
+                raise CannotSteer(f"{reason}: leadership would go back")
+        return self._make_leader(member, now)
+
+    def drain(self, member: str, now: float) -> Transaction:
+        """This member neither leads nor claims from now on.  Raises CannotSteer."""
+        view = self.view
+        others = {each: told for each, told in view.eligible().items() if each != member}
+        if not others:
+            raise CannotSteer(f"{view.name(member)} is the last member that may lead: start or resume another first")
+        to = successors(others, self._dpids)[0]
+        put = Put(self._path(DRAINS + member), "")
+        if view.leader == member:
+            conditions, operations = self._make_leader(to, now)
+            return Transaction([self._unchanged(MEMBERS + member), *conditions], [put, *operations])
+        there = [self._unchanged(each) for each in (MEMBERS + member, MEMBERS + to, DRAINS + to)]
+        return Transaction(there, [put])
+
+    def resume(self, member: str) -> Transaction:
+        return Transaction([], [Delete(self._path(DRAINS + member))])
+
+    # ---------------------------------------------------------------- parts of transactions
+
+    def _make_leader(self, member: str, now: float) -> Transaction:
+        """It leads, and may claim all switches that it reaches, or the first of them; the others follow."""
+        view = self.view
+        switches = self.claims.reached(now) if member == self.member else view.members[member].switches
+        dpids = [dpid for dpid in self._dpids if dpid in switches][:TOGETHER]
+        conditions, operations = self._give(dpids, member)
+        keys = (LEADER, TERM, MEMBERS + member, DRAINS + member)
+        return Transaction(
+            [*map(self._unchanged, keys), *conditions],
+            [
+                Put(self._path(LEADER), member, self._lease(member)),
+                Put(self._path(TERM), str(self._highest_term + 1)),
+                *operations,
+            ],
+        )
+
+    def _give(self, dpids: Collection[int], member: str) -> tuple[list[Is], list[Operation]]:
+        conditions: list[Is] = []
+        operations: list[Operation] = []
+        for dpid in dpids:
+            key = of_switch(GENERATIONS, dpid)
+            held = Held(member, self.view.offset(dpid, self._first_offset), self.view.modified(key))
+            conditions.append(self._unchanged(key))
+            operations.append(Put(self._path(of_switch(MASTERS, dpid)), member, self._lease(member)))
+            operations.append(Put(self._path(key), held.text()))
+        return conditions, operations
+
+    def _lease(self, member: str) -> int:
+        return self.lease if member == self.member else self.view.lease(member)
+
+    def _has(self, dpid: int, member: str) -> bool:
+        return self.view.text(of_switch(MASTERS, dpid)) == member
+
+    def _unchanged(self, key: str) -> Is:
+        return Is(self._path(key), self.view.modified(key))
+
+    def _path(self, key: str) -> str:
+        return self._prefix + key
