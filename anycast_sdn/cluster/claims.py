@@ -26,7 +26,7 @@ from anycast_sdn.cluster.view import View
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 MUTE_S = 4.0  # a switch that has not answered its master-to-be for so long is given up …
 GIVEN_UP_S = 10.0  # … for so long
-STEADY_S = 10.0  # a master for so long begins anew with short pauses
+STEADY_S = 60.0  # when nothing has failed for so long, pauses are short again
 SURE_S = 2.0
 HANDED_OVER_S = 2.5
 
@@ -52,7 +52,6 @@ class _Switch:
     answer: RoleAnswer | None = None  # to that
     kind: Kind = Kind.UNKNOWN
     serves: bool = False  # this member is its master
-    since: float = 0.0
     line: int = 0  # the last write of the key since which nobody else has had it, counted from when it began to serve
     key: int = 0  # the revision of the key that names this member, or 0
     key_at: float = 0.0  # when that was seen
@@ -60,6 +59,7 @@ class _Switch:
     stale: Stale | None = None
     again_at: float = math.inf
     failures: int = 0
+    failed_at: float = -math.inf
     mute_since: float = math.inf
     given_up_until: float = -math.inf
 
@@ -89,6 +89,9 @@ class Claims:
         if switch is None or not switch.serves:
             return False
         return switch.kind is not Kind.UNFENCED or self._may_serve_unfenced(dpid, now)
+
+    def serves_any(self, now: float) -> bool:
+        return any(self.is_master(dpid, now) for dpid in self._switches)
 
     def is_given_up(self, dpid: int, now: float) -> bool:
         switch = self._switches.get(dpid)
@@ -187,7 +190,7 @@ class Claims:
             case RoleAnswer.GRANTED:
                 switch.kind = Kind.FENCED
                 switch.mute_since = math.inf
-                return self._granted(switch, claim, is_latest, now)
+                return self._granted(switch, claim, is_latest)
             case RoleAnswer.UNSUPPORTED:
                 switch.kind = Kind.UNFENCED
                 switch.mute_since = math.inf
@@ -200,12 +203,12 @@ class Claims:
                 self._told_nothing(switch, now)
         return Turn.NONE
 
-    def _granted(self, switch: _Switch, claim: Claim, is_latest: bool, now: float) -> Turn:
+    def _granted(self, switch: _Switch, claim: Claim, is_latest: bool) -> Turn:
         if not claim.master:
             return self._end(switch)
         if not is_latest:  # it is asked for something else already
             return Turn.NONE
-        return self._begin(switch, now)
+        return self._begin(switch)
 
     def _unfenced(self, dpid: int, switch: _Switch, claim: Claim, is_latest: bool, now: float) -> Turn:
         if not claim.master:
@@ -219,12 +222,10 @@ class Claims:
         if not is_kept and now - switch.key_at < HANDED_OVER_S:
             switch.again_at = switch.key_at + HANDED_OVER_S
             return self._end(switch)
-        return self._begin(switch, now)
+        return self._begin(switch)
 
-    def _begin(self, switch: _Switch, now: float) -> Turn:
+    def _begin(self, switch: _Switch) -> Turn:
         is_kept = switch.serves and switch.line == switch.key
-        if not is_kept:
-            switch.since = now
         switch.serves, switch.line = True, switch.key
         return Turn.KEPT if is_kept else Turn.BEGUN
 
@@ -233,31 +234,30 @@ class Claims:
         return Turn.ENDED if served else Turn.NONE
 
     def _told_stale(self, switch: _Switch, claim: Claim, generation: int, now: float) -> None:
-        pause = 0.0 if not switch.failures else self._pause(switch)
-        switch.failures += 1
+        pause = self._pause_after_failure(switch, now)
         switch.own, switch.line = generation, 0
         switch.again_at = now + pause
         if claim.master and distance(claim.generation, generation) > 0:
             switch.stale = Stale(switch.key, generation)
 
     def _told_nothing(self, switch: _Switch, now: float) -> None:
-        switch.again_at = now + self._pause(switch)
+        switch.again_at = now + max(self._pause_after_failure(switch, now), PAUSE_S)
         switch.mute_since = min(switch.mute_since, now)
         if now - switch.mute_since >= MUTE_S:
             switch.given_up_until = now + GIVEN_UP_S
             switch.mute_since = math.inf
-            switch.failures += 1
 
     def refused(self, dpid: int, now: float) -> bool:
         """Another one is its master → whether this member was, until now."""
         switch = self._switches.get(dpid)
         if switch is None:
             return False
-        if now - switch.since > STEADY_S:
-            switch.failures = 0
-        switch.failures += 1
-        switch.again_at = now + self._pause(switch)
+        switch.again_at = now + max(self._pause_after_failure(switch, now), PAUSE_S)
         return self._end(switch) is Turn.ENDED
 
-    def _pause(self, switch: _Switch) -> float:
-        return float(min(PAUSE_S * 2 ** max(switch.failures - 1, 0), LONGEST_PAUSE_S))
+    def _pause_after_failure(self, switch: _Switch, now: float) -> float:
+        if now - switch.failed_at > STEADY_S:
+            switch.failures = 0
+        switch.failures, switch.failed_at = switch.failures + 1, now
+        doublings = min(switch.failures - 2, 8)
+        return float(min(PAUSE_S * 2**doublings, LONGEST_PAUSE_S)) if doublings >= 0 else 0.0

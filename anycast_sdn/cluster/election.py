@@ -129,9 +129,12 @@ class Election:
 
     # ---------------------------------------------------------------- what holds
 
-    def leads(self) -> bool:
-        """It stays the leader until another one is named: its key alone may have ended with its lease."""
-        return self._leads
+    def leads(self, now: float) -> bool:
+        """It stays the leader until another one is named: its key alone may have ended with its lease.
+
+        Cut off from etcd it hears of no other, but then it loses all its switches to that.
+        """
+        return self._leads and (self.claims.serves_any(now) or not self.claims.is_unsure(now))
 
     def term(self) -> int:
         return self._highest_term

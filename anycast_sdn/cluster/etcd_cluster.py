@@ -64,6 +64,7 @@ class EtcdCluster:
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None
         self.wake: Callable[[], None] = lambda: None
         self.report: Callable[[Event], None] = lambda event: None
+        self._led = False
         self._canaries = 0
         self._canary_at = -CANARY_S
         self._written = 0  # revision of the last write …
@@ -74,7 +75,7 @@ class EtcdCluster:
     # ---------------------------------------------------------------- Cluster
 
     def leads(self) -> bool:
-        return self._election.leads()
+        return self._election.leads(self._clock())
 
     def term(self) -> int:
         return self._election.term()
@@ -108,15 +109,15 @@ class EtcdCluster:
 
     def _look(self, changed: Collection[str]) -> None:
         """etcd has changed."""
-        led, values = self._election.leads(), self._mirror.values
+        values = self._mirror.values
         self._election.see({key: values.get(key) for key in changed}, self._mirror.revision, self._clock())
-        self._ask(led is not self._election.leads())
+        self._ask()
         if any(not key.startswith(CANARY) for key in changed):
             self.wake()
 
-    def _ask(self, leader_changed: bool = False) -> None:
-        due = self._claims.due(self._clock())
-        if due or leader_changed:
+    def _ask(self) -> None:
+        due, led, self._led = self._claims.due(self._clock()), self._led, self.leads()
+        if due or led is not self._led:
             self._changed(due)
 
     def beat(self) -> None:

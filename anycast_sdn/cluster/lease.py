@@ -17,6 +17,7 @@ from anycast_sdn.etcd.client import Etcd, EtcdError
 LEASE_S = 2  # etcd's shortest with its default timers
 RENEW_S = 0.4
 FED_S = 4.0  # a hub that has not run for so long counts as hung
+DEAF_S = 4.0  # etcd may hear what it does not answer: a lease is not kept for so long without knowing that it is there
 
 _threading: Any = patcher.original("threading")
 _time: Any = patcher.original("time")
@@ -29,11 +30,13 @@ class Lease:
         self._make = make
         self.number = 0
         self._fed = time.monotonic()
+        self._known_at = 0.0  # when the lease was there
         self._is_active = True
         self._thread = _threading.Thread(target=self._renew_all, daemon=True)
 
     def begin(self, number: int) -> None:
         """This one, from now on."""
+        self._known_at = _time.monotonic()
         self.number = number
         self.feed()
         if not self._thread.is_alive():
@@ -50,10 +53,16 @@ class Lease:
         etcd = self._make()
         while self._is_active:
             number = self.number
-            if number and _time.monotonic() - self._fed < FED_S:
-                try:
-                    if not etcd.keep_alive(number) and self.number == number:
-                        self.number = 0
-                except EtcdError:
-                    pass  # it has gone to the next endpoint; ``EtcdCluster`` says when etcd is away
+            is_fed = _time.monotonic() - self._fed < FED_S
+            if number and is_fed and not self._is_there(etcd, number) and self.number == number:
+                self.number = 0
             _time.sleep(RENEW_S)
+
+    def _is_there(self, etcd: Etcd, number: int) -> bool:
+        try:
+            if not etcd.keep_alive(number):
+                return False
+        except EtcdError:  # it has gone to the next endpoint
+            return bool(_time.monotonic() - self._known_at < DEAF_S)
+        self._known_at = _time.monotonic()
+        return True

@@ -48,7 +48,7 @@ class Notices:
     def _pop_unreached(self, now: float) -> Iterator[Event]:
         """Told by the leader, for all."""
         election, view = self._election, self._election.view
-        found = election.unreached() if election.leads() else {}
+        found = election.unreached() if election.leads(now) else {}
         self._unreached_since = {dpid: self._unreached_since.get(dpid, now) for dpid in found}
         self._unreached &= found.keys()
         for dpid, since in self._unreached_since.items():
