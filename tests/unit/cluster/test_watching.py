@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from anycast_sdn.cluster.keys import LEADER, MEMBERS, MemberKey
+from anycast_sdn.cluster.keys import LEADER, MEMBERS, TERM, MemberKey
 from anycast_sdn.cluster.overview import Overview, overview
 from anycast_sdn.cluster.watching import AWAY_S, Watching
 from anycast_sdn.core.cluster_events import EtcdBack, EtcdLost, LeaderChanged, MemberJoined, MemberLeft, MemberLost
@@ -16,7 +16,7 @@ def seen(*ids: str, leader: str = "", term: int = 7) -> Overview:
         for id in ids
     }
     if leader:
-        values[LEADER] = Value(leader, term, term)
+        values |= {LEADER: Value(leader, term, term), TERM: Value(str(term), 1, term)}
     return overview(values)
 
 

@@ -73,10 +73,11 @@ class Process:
         self.answers: deque[tuple[int, Callable[[], object]]] = deque()
         self.client = world.etcd.client()
         self.clock = lambda: world.etcd.now + ahead_s
-        self.mirror = Mirror(self.client, PREFIX, clock=self.clock)
+        self.mirror = Mirror(self.client, PREFIX)
         self.lease = FakeLease(lambda: world.etcd.now)
         lease: Any = self.lease
-        self.cluster = EtcdCluster(self.mirror, lease, self.id, name, "rest", world.switches, clock=self.clock)
+        names = {dpid: f"s{dpid}" for dpid in world.switches}
+        self.cluster = EtcdCluster(self.mirror, lease, self.id, name, "rest", names, clock=self.clock)
         self.cluster.watch(self._ask_all)
         self.cluster.report = self.events.append
         self.cluster.wake = lambda: None
