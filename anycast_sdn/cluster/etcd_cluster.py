@@ -158,6 +158,7 @@ class EtcdCluster:
             except EtcdError as error:
                 if self._clock() > deadline:
                     raise ConfigurationError(f"etcd does not take this member: {error} (--etcd)") from error
+            self._election.look(self._clock())
             if self._election.is_member:
                 return
             if self._clock() > deadline:
