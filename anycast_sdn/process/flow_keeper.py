@@ -112,23 +112,22 @@ class EngineFlows:
         self._sets_aside = sets_aside
         self.edges = [switch.name for switch in controller.switches_by_name() if switch.engine.needs_keeping]
         self._controller = controller
-        self.engines: dict[str, Engine] = {}  # those that are watched: a controller that begins anew has others
-        for edge in self.edges:
-            self._engine(edge)
+        self.engines: dict[str, Engine] = {}  # that are watched
+        self._last: dict[str, list[Noted]] = {}  # what engines have done that the controller has forgotten
+        self.begin_anew()
 
-    def _engine(self, edge: str) -> Engine:
-        """The present one; its changes are noted from now on."""
-        engine = self.engines[edge] = self._controller.by_name[edge].engine
-        engine.flow_changes.is_watched = True
-        return engine
+    def begin_anew(self) -> None:
+        """The controller has begun anew: its engines are others."""
+        for edge in self.edges:
+            if former := self.engines.get(edge):
+                self._last.setdefault(edge, []).extend(former.flow_changes.pop())
+            engine = self.engines[edge] = self._controller.by_name[edge].engine
+            engine.flow_changes.is_watched = True
 
     def changes(self) -> Iterator[bytes]:
         to_epoch = time.time() - time.monotonic()
         for number, edge in enumerate(self.edges):
-            former = self.engines[edge].flow_changes  # what it has done last counts, too
-            changes = former.pop()
-            if (present := self._engine(edge).flow_changes) is not former:
-                changes += present.pop()
+            changes = [*self._last.pop(edge, ()), *self.engines[edge].flow_changes.pop()]
             for at in range(0, len(changes), AT_ONCE):
                 yield b"".join(_record(number, each, to_epoch) for each in changes[at : at + AT_ONCE])
             if self._sets_aside and (new := self.engines[edge].set_aside()):
@@ -142,7 +141,7 @@ class EngineFlows:
         """Those of one edge."""
         after = 0
         while True:
-            engine, to_epoch = self._engine(self.edges[number]), time.time() - time.monotonic()
+            engine, to_epoch = self.engines[self.edges[number]], time.time() - time.monotonic()
             numbers = engine.flows.numbers_after(after, AT_ONCE)
             if not numbers:
                 break

@@ -33,6 +33,7 @@ from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import Recalled
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
+from anycast_sdn.core.model import Address
 from anycast_sdn.core.switch_events import SwitchMastered
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.process import flow_keeper
@@ -75,12 +76,22 @@ def share(database: str, app: AnycastApp, leads: Callable[[], bool], lines: Line
     shared = SharedFlows(app.controller, own, before, leads, partial(lines.publish, TOPIC))
     keeper = FlowKeeper(FlowFile(path) if path else None, shared, app.report)
     shared.began_anew = keeper.begin_anew
+    shared.released = partial(_let_rest, app)
     keeper.copy_to(shared)
     lines.listen(TOPIC, shared.hear)
     lines.greet(TOPIC, shared.greet)
     app.subscribe(shared.note)
     app.when_it_begins_anew(shared.begin_anew)
     return keeper
+
+
+def _let_rest(app: AnycastApp, edge: str, addresses: list[Address]) -> None:
+    """Flows of another member with these addresses have ended."""
+    switch, now = app.controller.by_name[edge], time.monotonic()
+    if switch.described.client_edge and not switch.synchronised:
+        released = app.connections.released
+        released.keep(switch.dpid, ((address, now) for address in addresses))
+        released.forget(switch.dpid, now - switch.described.client_edge.quarantine_s, 2 * len(addresses))
 
 
 class SharedFlows:
@@ -106,6 +117,8 @@ class SharedFlows:
         self._publish = publish
         # Called when all that is open has come, and when this member begins or ceases to lead.
         self.began_anew: Callable[[], None] = lambda: None
+        # Called with PR1X of flows that have ended, by edge.
+        self.released: Callable[[str, list[Address]], None] = lambda edge, addresses: None
         self._former: dict[str, Engine] = {}  # of these edges, which the controller has forgotten
         self._received = before.among(own.edges)
         self._from = ""  # the member that has sent it
@@ -152,7 +165,8 @@ class SharedFlows:
                 self._take_changes(frame)
 
     def _take_changes(self, frame: bytes) -> None:
-        self._received.take(frame)
+        for edge, addresses in self._received.take(frame).items():
+            self.released(edge, addresses)
         if not self._has_led:
             self._write(frame[1:])
         for edge in self._is_our_own:  # what the former leader has done last
@@ -196,6 +210,7 @@ class SharedFlows:
         """The controller has forgotten all flows.  What it has known of them is of use until others send theirs."""
         self._former |= {edge: self._own.engines[edge] for edge in self._is_our_own}
         self._is_our_own.clear()
+        self._own.begin_anew()
 
     def _flows_of(self, edge: str) -> Iterator[KeptFlow]:
         """To be remembered, in slices."""

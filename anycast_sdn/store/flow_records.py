@@ -116,18 +116,20 @@ class OpenFlows:
     def __len__(self) -> int:
         return sum(len(edge.flows) for edge in self._found)
 
-    def take(self, frame: bytes) -> None:
-        """Raises BadRecords."""
+    def take(self, frame: bytes) -> dict[str, list[Address]]:
+        """→ PR1X of the flows that have ended, by edge.  Raises BadRecords."""
+        ended: dict[str, list[Address]] = {}
         try:
             if frame[:1] == NAMES:
                 self.edges = _names(frame[1:])
                 self._found = [_Edge({}, {}, {}) for _ in self.edges]
             elif frame[:1] == RECORDS:
-                self._take_records(frame)
+                self._take_records(frame, ended)
         except (ValueError, TypeError, error, IndexError, KeyError) as problem:
             raise BadRecords("records of another form") from problem
+        return ended
 
-    def _take_records(self, frame: bytes) -> None:
+    def _take_records(self, frame: bytes, ended: dict[str, list[Address]]) -> None:
         at = 1
         while at < len(frame):
             kind, edge, number = _HEAD.unpack_from(frame, at)
@@ -137,7 +139,8 @@ class OpenFlows:
             at += len(record)
             flows, connections, aside = self._found[edge]
             if kind == _ENDED:
-                flows.pop(number, None)
+                if flow := flows.pop(number, b""):
+                    ended.setdefault(self.edges[edge], []).append(_translated(flow))
                 connections.pop(number, None)
             elif kind == _CONNECTION:
                 if number in flows:

@@ -172,6 +172,33 @@ def test_a_third_member_goes_on_with_the_second_leader(tmp_path: Path) -> None:
     assert third.received() == [40000, 40001]
 
 
+def test_addresses_of_flows_that_have_ended_are_told_so_that_they_rest_on(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    told: list[tuple[str, list[bytes]]] = []
+    second.flows.released = lambda edge, addresses: told.append((edge, addresses))
+    for port in (40000, 40001):
+        begin_flow(first.engine, port)
+    first.write()
+    flow = first.engine.flows.by_number(1)
+    assert flow
+    first.engine.end(1, time.monotonic())
+    first.write()
+    assert told == [(first.edge, [flow.translated])]
+
+
+def test_a_leader_that_begins_anew_sends_what_it_has_done_last_and_what_it_does_then(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    begin_flow(first.engine, 40001)
+    first.begin_anew()
+    first.become_master()
+    begin_flow(first.engine, 40002)
+    first.write()
+    assert second.received() == [40000, 40001, 40002]
+    assert ports(first.engine) == [40000, 40001, 40002]
+
+
 def test_what_is_not_whole_does_not_replace_what_is(tmp_path: Path) -> None:
     first, second = pair(tmp_path)
     begin_flow(first.engine, 40000)
