@@ -39,7 +39,7 @@ class Agreement:
         if NETWORK not in self._mirror.values:
             self._put(0)
             self._mirror.load()
-        if differs := self._difference():
+        if differs := self.difference():
             file = f"the network file of {self._network.name}"
             raise ConfigurationError(
                 f"{file} is another one than that of the controllers in etcd: {differs}; use theirs, or have this one "
@@ -51,7 +51,7 @@ class Agreement:
         """From now on, this file is that of all controllers → what has changed, "" if nothing.  Raises EtcdError."""
         for _ in range(ATTEMPTS):
             present = self._mirror.values.get(NETWORK)
-            differs = self._difference() if present else "there was none"
+            differs = self.difference() if present else "there was none"
             if not differs or self._put(present.modified if present else 0).succeeded:
                 return differs
             self._mirror.load()
@@ -68,7 +68,8 @@ class Agreement:
                     raise
         raise AssertionError
 
-    def _difference(self) -> str:
+    def difference(self) -> str:
+        """Where this file differs from that of the others; "" if it does not, or there are none."""
         there = self._mirror.values.get(NETWORK)
         return difference(self._digests, _read(there.text)) if there else ""
 
@@ -78,7 +79,7 @@ class Agreement:
         if NETWORK not in self._mirror.values:
             with suppress(EtcdError):  # etcd was rebuilt; the next one that joins puts it there otherwise
                 self._put(0)
-        differs = self._difference()
+        differs = self.difference()
         if differs and not self.problem:
             LOG.warning("another network file has been accepted: start this controller anew with it (%s)", differs)
         self.problem = differs and f"the controllers' network file is another one now: {differs}"

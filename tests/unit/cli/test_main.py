@@ -15,7 +15,7 @@ from anycast_sdn import __version__
 from anycast_sdn.cli import main
 
 COMMANDS = ["run", "example", "schema", "check", "trace", "status", "flows", "groups", "servers", "edges", "replies",
-            "topology", "watch", "why", "who", "group", "server", "edge", "operations", "cluster", "token",
+            "topology", "watch", "why", "who", "group", "server", "edge", "operations", "cluster", "store", "token",
             "agent"]  # fmt: skip
 
 
