@@ -49,6 +49,7 @@ class Health(Section):
     """Is all well?  Those who may not read get the status alone."""
 
     status: Literal["ok", "starting", "degraded"]
+    role: Literal["leader", "follower"] | None = said("of this member, in a cluster", default=None)
     now: str = said("the controller's time (RFC 3339)", default="", json_schema_extra={"format": "date-time"})
     version: str = said("the controller's", default="")
     network: str = said("the name in the network file", default="")

@@ -370,7 +370,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         self.trends.sample(self.controller, now)
         self._look_at_health(now)
-        missing = missing_switches(self.controller)
+        missing = missing_switches(self.controller, self.followed())
         for event in (self._reports.pop_due(missing, now), self._health.pop_change(now), self._pop_store_event()):
             if event:
                 self.report(event)
@@ -396,7 +396,15 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _look_at_health(self, now: float) -> None:
         log = self.binding_log.wrong(now) if self.binding_log else ""
         cluster = self.cluster_state()
-        self._health.update(self.controller, self.bgp.states(), now, self._database_problem(), log, cluster)
+        self._health.update(
+            self.controller, self.bgp.states(), now, self._database_problem(), log, cluster, self.followed()
+        )
+
+    def followed(self) -> Collection[str] | None:
+        """The switches that are connected to this member of a cluster; None: it decides something itself."""
+        if self._cluster.leads() or self.connections.serves_any:
+            return None
+        return {self.connections.name(dpid) for dpid in self.connections}
 
     def _sample(self) -> None:
         self.history.sample(self.controller, self.counters, time.monotonic())
@@ -410,8 +418,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         def end_some() -> None:
             self._react(self.controller.end_some(switch.id, sweep, FLOWS_AT_ONCE, time.monotonic()))
 
+        session = switch.session
+
         def end() -> None:
-            while not sweep.is_over:
+            while not sweep.is_over and switch.session == session:
                 end_some()
                 hub.sleep(0)
 

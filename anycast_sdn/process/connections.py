@@ -108,6 +108,11 @@ class Connections:
     def __iter__(self) -> Iterator[int]:
         return iter(self.channels)
 
+    @property
+    def serves_any(self) -> bool:
+        """Is this controller the master of any switch?"""
+        return any(switch.is_master for switch in self.channels.values())
+
     def name(self, dpid: int) -> str:
         return self._controller.switches[dpid].name
 
@@ -238,7 +243,7 @@ class Connections:
 
     def forget_as_follower(self) -> None:
         """Forget what is known, if this controller decides nothing."""
-        decides = self._cluster.leads() or any(switch.is_master for switch in self.channels.values())
+        decides = self._cluster.leads() or self.serves_any
         if not decides and any(switch.ever_synchronised for switch in self._controller.switches.values()):
             self.forget()
 

@@ -114,7 +114,7 @@ class ControllerViews:
             app.counters, app.status, app.bgp.states(), {names[dpid]: each.seconds for dpid, each in waiting.items()},
             {names[dpid]: len(each) for dpid, each in waiting.items()}, app.gauge.stalls.late, self._answers,
             app.counters.events, BindingLog(not log.problem, log.missing) if (log := app.binding_log) else None,
-            app.cluster_state(),
+            app.cluster_state(), app.followed(),
         )  # fmt: skip
         return exposition(self._controller, process, accept, time.monotonic(), turn)
 

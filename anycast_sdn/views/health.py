@@ -2,13 +2,15 @@
 
 Rules kept here:
 - The only state is when each reason began; nothing here reads a clock.  What the reasons are: ``views.reasons``.
+- The network's own reasons are those of the leader.  What is wrong with a member of a cluster that follows is what
+  keeps it from taking over.
 - ``ok``: there is no reason.  ``starting``: the controller has just started, and all reasons may be due to that.
   ``degraded``: there is a reason that is not due to the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
@@ -21,8 +23,9 @@ from anycast_sdn.core.switch_events import SwitchesComplete, SwitchesMissing
 from anycast_sdn.core.times import rfc3339
 from anycast_sdn.views.cluster import ClusterState, cluster_reasons
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session, reasons
+from anycast_sdn.views.reasons import MAX_REASONS, Reason, Session, reasons, reasons_of_follower
 
+START_S = 10.0  # so long a follower is starting
 STEADY_S = 2.0  # a status is told after it has lasted for so long
 TOLD = 3  # reasons with it
 REPORT_S, LONGEST_REPORT_S = 10.0, 640.0  # between two reports of switches that are not connected; doubles
@@ -38,17 +41,28 @@ class Health:
         self.status = "starting"
         self._status_since = 0.0
         self._told = "starting"
+        self._first_at: float | None = None  # the first update
+        self._connected: Collection[str] | None = None
+        self._role: dict[str, str] = {}
 
     def update(
         self, controller: Controller, sessions: Iterable[Session], now: float, database: str = "",
-        binding_log: str = "", cluster: ClusterState | None = None,
+        binding_log: str = "", cluster: ClusterState | None = None, connected: Collection[str] | None = None,
     ) -> None:  # fmt: skip
-        """To be called about once a second; see ``reasons``."""
-        found = reasons(controller, self._counters, sessions, database, now, binding_log)
-        self.set_reasons(
-            chain(cluster_reasons(cluster), found),
-            controller.discovery.starting, now,
-        )  # fmt: skip
+        """To be called about once a second; see ``reasons``.
+
+        ``connected``: the switches that are connected to this member, which follows; None: it decides.
+        """
+        self._first_at = now if self._first_at is None else self._first_at
+        self._connected = connected
+        if connected is None:
+            found = reasons(controller, self._counters, sessions, database, now, binding_log)
+            starting = controller.discovery.starting
+        else:
+            found = reasons_of_follower(controller, connected, sessions, database, binding_log)
+            starting = now - self._first_at < START_S
+        self._role = {} if cluster is None else {"role": "leader" if cluster.leads else "follower"}
+        self.set_reasons(chain(cluster_reasons(cluster), found), starting, now)
 
     def set_reasons(self, found: Iterable[Reason], starting: bool, now: float) -> None:
         """``starting``: the controller has started only seconds ago."""
@@ -66,12 +80,17 @@ class Health:
 
     def view(self, controller: Controller, now: float, epoch: float) -> dict[str, Any]:
         """As of the last update.  ``epoch``: the wall clock's time at ``now``."""
+        there = self._connected
         switches = {
-            switch.name: {"connected": switch.synchronised, **self._repairs(switch, now)}
+            switch.name: {
+                "connected": switch.synchronised if there is None else switch.name in there,
+                **self._repairs(switch, now),
+            }
             for switch in controller.switches.values()
         }
         return {
             "status": self.status,
+            **self._role,
             "now": rfc3339(epoch, "seconds"),
             "version": __version__,
             "network": controller.network.name,
@@ -116,9 +135,11 @@ class Health:
         return HealthChanged(self.status, len(self._reasons), tuple(each.sentence for each in self._worst()[:TOLD]))
 
 
-def missing_switches(controller: Controller) -> list[str]:
-    """The names of the switches that are not connected."""
-    return [switch.name for switch in controller.switches.values() if not switch.synchronised]
+def missing_switches(controller: Controller, connected: Collection[str] | None = None) -> list[str]:
+    """The names of the switches that are not connected.  ``connected``: see ``Health.update``."""
+    if connected is None:
+        return [switch.name for switch in controller.switches.values() if not switch.synchronised]
+    return [switch.name for switch in controller.switches.values() if switch.name not in connected]
 
 
 class ConnectionReports:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
@@ -68,6 +68,7 @@ class Process:
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)  # that operators are told of: type, severity
     binding_log: BindingLog | None = None
     cluster: ClusterState | None = None
+    followed: Collection[str] | None = None  # switches that are connected to this member, which follows
 
 
 class Enrolled(NamedTuple):
@@ -169,7 +170,9 @@ def _waiting(scrape: Scrape) -> Iterator[Value]:
 
 
 def _switch_up(scrape: Scrape) -> Iterator[Value]:
-    return (((switch.name,), int(switch.synchronised)) for switch in scrape.switches)
+    followed = scrape.process.followed
+    for switch in scrape.switches:
+        yield (switch.name,), int(switch.synchronised if followed is None else switch.name in followed)
 
 
 def _switch_rules(scrape: Scrape) -> Iterator[Value]:

@@ -79,6 +79,32 @@ def reasons(
     ``sessions``: those of BGP; ``database``: why enrolments cannot be stored, "" if they can; ``binding_log``: what is
     wrong with that, "" if nothing is.
     """
+    yield from _of_storage(database, binding_log)
+    for switch in controller.switches.values():
+        yield from _of_switch(switch, counters, now)
+    yield from _of_links(controller, now)
+    yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
+    yield from _of_servers(controller)
+    yield from _of_spilling(controller)
+    yield from _of_sessions(controller, list(sessions))
+
+
+def reasons_of_follower(
+    controller: Controller, connected: Container[str], sessions: Iterable[Session], database: str, binding_log: str
+) -> Iterator[Reason]:
+    """What is wrong with a member of a cluster while another one leads.  ``connected``: switches, to this member."""
+    yield from _of_storage(database, binding_log)
+    for switch in controller.switches.values():
+        if switch.name not in connected:
+            yield Reason(
+                "switch.unreached", Subject("switch", switch.name),
+                f"switch {switch.name} (datapath id {switch.dpid:#x}) is not connected to this member of the cluster",
+                "Its master goes on serving it; this member cannot take over from that.", Severity.WARNING, early=True,
+            )  # fmt: skip
+    yield from _of_sessions(controller, list(sessions))
+
+
+def _of_storage(database: str, binding_log: str) -> Iterator[Reason]:
     if database:
         yield Reason(
             "store.failed", Subject("controller", ""), f"enrolments cannot be changed: {database}",
@@ -89,13 +115,6 @@ def reasons(
             "binding_log.failed", Subject("controller", ""), binding_log,
             "Who has which translation address is not recorded; flows go on.",
         )  # fmt: skip
-    for switch in controller.switches.values():
-        yield from _of_switch(switch, counters, now)
-    yield from _of_links(controller, now)
-    yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
-    yield from _of_servers(controller)
-    yield from _of_spilling(controller)
-    yield from _of_sessions(controller, list(sessions))
 
 
 # ------------------------------------------------------------------------------ switches

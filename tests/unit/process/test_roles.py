@@ -375,6 +375,20 @@ def test_a_slave_whose_switch_is_gone_does_not_say_that_it_is_lost() -> None:
     assert not one.events(SwitchLost)
 
 
+def test_a_follower_is_well_as_long_as_it_could_take_over() -> None:
+    one = Controller()
+    switches = {dpid: Switch(dpid) for dpid in one.app.controller.switches}
+    ends = [one.connect(switch) for switch in switches.values()]
+    one.work(*ends)
+    assert (one.app.health(100.0)["status"], one.app.health(100.0)["reasons"]) == ("ok", [])
+    assert all(each["connected"] for each in one.app.health(100.0)["switches"].values())
+    ends[0].close("cut")
+    shown = one.app.health(200.0)
+    assert shown["status"] == "degraded"
+    assert [(each["code"], each["severity"]) for each in shown["reasons"]] == [("switch.unreached", "warning")]
+    assert [each["connected"] for each in shown["switches"].values()] == [False, True, True, True]
+
+
 def test_long_introductions_are_no_matter_of_slaves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "INTRODUCTION_S", 0.0)
     one, switch = Controller(), Switch()
