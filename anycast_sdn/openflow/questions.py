@@ -13,7 +13,7 @@ from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.rules import (
     OFPG_ALL,
@@ -37,11 +37,25 @@ class Introduction:
     later reports about them come after ``done``.
     """
 
-    def __init__(self, switch: Channel, meters: int, known: Features | None, done: Introduced) -> None:
+    def __init__(
+        self,
+        switch: Channel,
+        meters: int,
+        known: Features | None,
+        done: Introduced,
+        tried: Tried | None = None,
+        note_tried: Callable[[Tried], None] = lambda tried: None,
+    ) -> None:
+        """``tried``: what another controller has found, which counts if the switch describes itself as it did then;
+        ``note_tried``: called with what has been found here.
+        """
         self._switch = switch
         self._meters = meters  # the highest number that is needed
         self._features = known or Features(open_vswitch=False)
         self._done = done
+        self._tried = tried
+        self._note_tried = note_tried
+        self._description: tuple[str, ...] = ()
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._foreign = False  # it holds rules of other programs
@@ -57,14 +71,21 @@ class Introduction:
 
     def _take_description(self, body: bytes | None) -> None:
         if body is not None:
-            open_vswitch = any("Open vSwitch" in words for words in decoding.decode_description(body))
+            self._description = decoding.decode_description(body)
+            open_vswitch = any("Open vSwitch" in words for words in self._description)
             self._features = replace(self._features, open_vswitch=open_vswitch)
         if self._features.open_vswitch:
             self._switch.watch()
-        Trials(self._switch, self._features, self._take_features).begin()
+        if self._tried and self._tried.description == self._description:
+            self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
+            self._ask_meter_features()
+        else:
+            Trials(self._switch, self._features, self._take_features).begin()
 
     def _take_features(self, features: Features) -> None:
         self._features = features
+        if self._description:
+            self._note_tried(Tried(self._description, features))
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:

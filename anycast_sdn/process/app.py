@@ -99,17 +99,17 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._database_problem = database_problem
         self._cluster = cluster
         controller = self.controller = Controller(network, groups, SecureRandom())
+        self.bgp = BgpSessions(controller, cluster, notes or NoNotes(), self._react)
+        self.succession = Succession(controller, cluster, notes or NoNotes(), self.bgp, self._react)
         self.connections = Connections(
             controller, self._cluster, self._react, self._wake_packet_service, hub.spawn_after, self._released,
-            self._begin_anew,
+            self._begin_anew, self.succession.tried, self.succession.note_tried,
         )  # fmt: skip
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
-        self.bgp = BgpSessions(controller, cluster, notes or NoNotes(), self._react)
-        self.succession = Succession(controller, cluster, notes or NoNotes(), self.bgp, self._react)
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep, self.report)
         self._stopped = hub.Event()
@@ -318,8 +318,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._react(self.controller.drain_edges(self._drained, now))
         for act in self._beginning_anew:
             isolated(act)()
-        if self._cluster.leads():
-            self.succession.begin(now)
+        self.succession.begun_anew(now)
 
     def _released(self, dpid: int) -> None:
         """This controller is the switch's master no more."""

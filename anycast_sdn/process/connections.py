@@ -35,7 +35,7 @@ from anycast_sdn.core.switch_events import (
     SwitchReleased,
 )
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.questions import Introduction
 from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
@@ -72,7 +72,8 @@ class Found(NamedTuple):
 class Connections:
     """``react``: carries out what an event has led to (``AnycastApp``); ``ready``: called when a switch has become
     ready; ``later``: calls a function after so many seconds; ``released``: called when this controller is a switch's
-    master no more; ``begin_anew``: lets the controller forget what it knows.
+    master no more; ``begin_anew``: lets the controller forget what it knows; ``tried``, ``note_tried``: what has been
+    tried out at switches, by whoever was their master.
     """
 
     def __init__(
@@ -84,6 +85,8 @@ class Connections:
         later: Callable[[float, Callable[[], object]], object],
         released: Callable[[int], None] = lambda dpid: None,
         begin_anew: Callable[[], None] = lambda: None,
+        tried: Callable[[int], Tried | None] = lambda dpid: None,
+        note_tried: Callable[[int, Tried], None] = lambda dpid, tried: None,
     ) -> None:
         self._controller = controller
         self._cluster = cluster
@@ -92,6 +95,9 @@ class Connections:
         self._later = later
         self._released = released
         self._begin_anew = begin_anew
+        self._tried = tried
+        self._note_tried = note_tried
+        self._witnesses: set[Channel] = set()  # over which a switch was connected while it had another master
         self.released = Released()
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
@@ -194,6 +200,8 @@ class Connections:
         elif turn is Turn.ENDED:
             self._lay_down(switch)
         if not claim.master and answered.answer in (RoleAnswer.GRANTED, RoleAnswer.UNSUPPORTED):
+            if claim.generation:  # it has another master
+                self._witnesses.add(switch)
             switch.send([ReportExpired(False)])  # of other reports it gets those that are for a slave
 
     def _granted(self, switch: Channel, claim: Claim, answered: Answered, turn: Turn) -> None:
@@ -263,7 +271,10 @@ class Connections:
         self.unanswered(switch.id, frozenset())
         managed = self._controller.switches[switch.id]
         known = managed.features if managed.ever_synchronised else None
-        Introduction(switch, managed.meters, known, self._introduced).begin()
+        # Since the connection was made it is the same switch.  One that has connected anew may be another.
+        tried = self._tried(switch.id) if switch in self._witnesses else None
+        note = partial(self._note_tried, switch.id)
+        Introduction(switch, managed.meters, known, self._introduced, tried, note).begin()
 
     def disconnected(self, switch: Channel) -> None:
         if switch.is_master:
@@ -273,6 +284,7 @@ class Connections:
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
+        self._witnesses.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
             self._asked.pop(switch.id, None)

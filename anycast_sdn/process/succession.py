@@ -76,11 +76,15 @@ class Succession:
         self._has_led = True
         self._begin_term()
 
-    def begin(self, now: float) -> None:
-        """The controller knows nothing of what its predecessors, or itself before, have decided: it is told.
+    def begun_anew(self, now: float) -> None:
+        """The controller has forgotten what it knew: it is told again, now or when it leads."""
+        if self._cluster.leads():
+            self.begin(now)
+        else:
+            self._has_led = False
 
-        Also to be called whenever it begins anew while it leads.
-        """
+    def begin(self, now: float) -> None:
+        """The controller knows nothing of what its predecessors, or itself before, have decided: it is told."""
         key = _key_of(self.notes.get(LLDP_KEY))
         if key:
             self._controller.discovery.key = key

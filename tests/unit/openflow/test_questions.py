@@ -13,7 +13,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.engines.flow_sweep import requests
-from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, cookie, kind_of
 from anycast_sdn.openflow.questions import Introduction, SweepRun
@@ -64,7 +64,12 @@ class Dialogue(Peer):
     """
 
     def __init__(
-        self, answers: dict[int, Any], trials: Any = True, known: Features | None = None, ends: bool = True
+        self,
+        answers: dict[int, Any],
+        trials: Any = True,
+        known: Features | None = None,
+        ends: bool = True,
+        tried: Tried | None = None,
     ) -> None:
         super().__init__()
         self.results: list[tuple[Any, ...]] = []
@@ -72,7 +77,10 @@ class Dialogue(Peer):
         self._answers = ANSWERS | answers
         self._trials = trials
         self._ends = ends
-        Introduction(self.connection, 1, known, lambda *result: self.results.append(result[1:])).begin()
+        self.noted: list[Tried] = []
+        Introduction(
+            self.connection, 1, known, lambda *result: self.results.append(result[1:]), tried, self.noted.append
+        ).begin()
         for _ in range(200):
             if not (messages := self.sent()):
                 if self.results:
@@ -246,3 +254,30 @@ def test_a_sweep_reads_what_it_asked_for_and_ends_even_if_a_part_of_it_fails(fai
     SweepRun(switch, requests(10), take, lambda: ended.append(numbers)).proceed()
     assert list(map(sorted, ended)) == [[0, 1] if fails else [0, 1, 2]]
     assert switch.tables_asked == {1}, "of three tables, the client edge's"
+
+
+# ------------------------------------------------------------------------------ tried by another controller
+
+
+def test_what_another_controller_has_tried_is_not_tried_again() -> None:
+    first = Dialogue({}, trials=BAD_ACTION)
+    (tried,) = first.noted
+    assert tried.description[1:3] == ("Open vSwitch", "3.1.0")
+    second = Dialogue({}, tried=tried)
+    assert ofp.OFPT_FLOW_MOD in first.kinds
+    assert ofp.OFPT_FLOW_MOD not in second.kinds
+    assert second.results[0][1] == first.results[0][1]
+    assert not second.noted
+
+
+def test_another_version_of_a_switch_is_tried_again() -> None:
+    other = {ofp.OFPMP_DESC: struct.pack("!256s256s256s32s256s", b"Nicira", b"Open vSwitch", b"3.2.0", b"", b"")}
+    (tried,) = Dialogue({}, trials=BAD_ACTION).noted
+    again = Dialogue(other, tried=tried)
+    assert ofp.OFPT_FLOW_MOD in again.kinds
+    assert [each.description[2] for each in again.noted] == ["3.2.0"]
+
+
+def test_a_switch_that_does_not_describe_itself_is_tried_each_time() -> None:
+    silent = Dialogue({ofp.OFPMP_DESC: None}, tried=Tried((), Features()))
+    assert not silent.noted

@@ -17,6 +17,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, Prefix, Server, packed
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Port
+from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.process.app import AnycastApp
 from tests.unit.process.notes import Board, BoardNotes
 from tests.unit.process.test_cluster import ROOT, Member
@@ -103,6 +104,39 @@ def test_who_leads_again_and_nobody_has_led_meanwhile_goes_on_with_what_it_knows
     (text,) = (text for key, text in board.texts.items() if key.startswith("links/"))
     assert json.loads(text)["cost"] == 77
     assert board.texts[LLDP_KEY] == first.discovery.key.hex()
+
+
+def test_who_has_forgotten_what_it_knew_is_told_when_it_leads_again(board: Board) -> None:
+    first = Controller(board, "first")
+    first.take_over()
+    first.app.set_cost(first.end, 77)
+    board.lead("")
+    first.lose()
+    first.app._begin_anew()
+    first.take_over()
+    assert first.app.controller.discovery.at(first.end).link.cost == 77
+
+
+def test_who_forgets_what_it_knew_while_it_leads_is_told_at_once(board: Board) -> None:
+    first = Controller(board, "first")
+    first.take_over()
+    first.app.set_cost(first.end, 77)
+    first.app._begin_anew()
+    assert first.app.controller.discovery.at(first.end).link.cost == 77
+    assert first.app.controller.discovery.key.hex() == board.texts[LLDP_KEY]
+
+
+TRIED = Tried(("Nicira", "Open vSwitch", "3.1.0", "", ""), Features(fragments=False))
+
+
+def test_what_a_master_has_tried_out_at_a_switch_is_known_to_the_next_one(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    first.take_over()
+    first.app.succession.note_tried(1, TRIED)
+    assert second.app.succession.tried(1) == TRIED
+    assert second.app.succession.tried(2) is None
+    board.texts["features/0000000000000001"] = '{"description": [], "features": {}}'
+    assert second.app.succession.tried(1) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cost": "x"}', "null"])
