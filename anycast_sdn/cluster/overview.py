@@ -20,7 +20,7 @@ from anycast_sdn.cluster.keys import (
 )
 from anycast_sdn.etcd.client import Value
 
-OF_OVERVIEW = (LEADER, MEMBERS, MASTERS)  # how the keys begin that it needs
+OF_OVERVIEW = (LEADER, TERM, MEMBERS, MASTERS, GENERATIONS, DRAINS)  # how the keys begin that it needs
 
 
 class Member(NamedTuple):

@@ -108,6 +108,27 @@ def test_any_member_answers_and_the_end_of_one_is_noticed(tmp_path: Path) -> Non
         assert [(each["subject"]["name"], each["data"]["ended"]) for each in lost] == [("m0", True)]
 
 
+def test_members_are_steered_through_any_of_them(tmp_path: Path) -> None:
+    def steer(member: Any, path: str) -> int:
+        return ask(member, "POST", f"/v1/cluster/members/{path}").status
+
+    def shown(member: Any) -> tuple[str, list[bool]]:
+        cluster = ask(member, "GET", "/v1/cluster").body
+        return cluster["leader"], [each["draining"] for each in cluster["members"]]
+
+    with two_members(tmp_path) as (_, m0, m1):
+        assert steer(m1, "m0/drain") == 204
+        until(lambda: shown(m0) == shown(m1) == ("m1", [True, False]), "the drained leader has handed over")
+        assert ask(m0, "PUT", "/v1/groups/web", GROUP).status == 201
+        assert steer(m0, "m0/lead") == 409
+        assert steer(m0, "m7/lead") == 404
+        assert steer(m0, "m0/resume") == 204
+        assert steer(m0, "m0/lead") == 204
+        until(lambda: shown(m0) == shown(m1) == ("m0", [False, False]), "it leads again")
+        events = ask(m1, "GET", "/v1/events").body["events"]
+        assert [each["subject"]["name"] for each in events if each["type"] == "leader.changed"][-2:] == ["m1", "m0"]
+
+
 def test_a_leader_that_is_frozen_is_left_to_its_lease(tmp_path: Path) -> None:
     with two_members(tmp_path) as (_, m0, m1):
         m0.process.send_signal(signal.SIGSTOP)
