@@ -29,7 +29,7 @@ from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Port, Uplink
-from anycast_sdn.engines.engine import Sweep
+from anycast_sdn.engines.engine import Following, Sweep
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.features import Features
@@ -92,12 +92,14 @@ class Controller(Parts):
         switch = self.by_name.get(edge)
         return switch.engine.remember(flows, self.groups, to_epoch, now) if switch else 0
 
-    def begin_reading(self, dpid: int, found: Tables, features: Features, term: int = 0) -> None:
+    def begin_reading(
+        self, dpid: int, found: Tables, features: Features, term: int = 0, followed: Following | None = None
+    ) -> None:
         """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``.
 
-        ``term``: see ``Decided``.
+        ``term``: see ``Decided``; ``followed``: its flows are known by that, and are not in ``found``.
         """
-        self.switches[dpid].begin_reading(found, features, term)
+        self.switches[dpid].begin_reading(found, features, term, followed)
 
     def rest(self, dpid: int, released: Iterable[tuple[Address, float]], now: float) -> None:
         """After ``begin_reading``: these translation addresses were released at these times, by another master."""
@@ -105,9 +107,7 @@ class Controller(Parts):
 
     def read_on(self, dpid: int, now: float) -> Outcome | None:
         """A slice of some milliseconds; None when all is read."""
-        reading = self.switches[dpid].reading
-        assert reading
-        reaction = reading.step(self.groups, now)
+        reaction = self.switches[dpid].read_on(self.groups, now)
         return None if reaction is None else Outcome.at(dpid, reaction)
 
     def end_reading(self, dpid: int, ports: Mapping[int, bool], now: float) -> Outcome:

@@ -63,6 +63,11 @@ class ReadingBack:
             return Reaction()
         return self._flows.step(groups, now, self.hosts)
 
+    @property
+    def knows_flows(self) -> bool:
+        """Are all flows of the switch known?"""
+        return not self._rules and self._flows.knows_flows
+
     def _classify(self, groups: Groups) -> None:
         some, self._rules[-READ_AT_ONCE:] = self._rules[-READ_AT_ONCE:], []
         for rule in some:

@@ -42,7 +42,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import Engine, PacketHandler, Sweep
+from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -229,28 +229,49 @@ class ManagedSwitch:
         recalled.done(self.engine, now)
         return False
 
-    def begin_reading(self, found: Tables, features: Features, term: int = 0) -> None:
-        """The switch has connected and holds ``found``; see ``reading_back``.  ``term``: see ``Decided``."""
+    def begin_reading(
+        self, found: Tables, features: Features, term: int = 0, followed: Following | None = None
+    ) -> None:
+        """The switch has connected and holds ``found``; see ``reading_back``.  ``term``: see ``Decided``.
+
+        ``followed``: its flows are known by that.
+        """
         self.term = term
         self.features = features
         begins = not self.ever_synchronised
-        flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
+        if followed:
+            flows = followed.begin_reading(features)
+        else:
+            flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
         self._packet_handlers = self._all_packet_handlers()
         self._presence.connected(self.wanted.presence())
         self.reading = ReadingBack(found, flows, self.wanted.route, begins, self._recall_some)
         self._found = Tables({}, found.groups, found.meters)
 
+    def read_on(self, groups: Groups, now: float) -> Reaction | None:
+        """A slice of the reading; None when all is read."""
+        reading = self.reading
+        assert reading
+        reaction = reading.step(groups, now)
+        if reading.knows_flows:  # packets of new ones are handled from now on, if they come from known hosts
+            self._adopt_hosts(reading, now)
+        return reaction
+
+    def _adopt_hosts(self, reading: ReadingBack, now: float) -> None:
+        """At the controller's start, hosts are rebuilt from rules, as bindings are."""
+        for address, neighbour in reading.hosts.items() if reading.begins else ():
+            if self.neighbours.get(address) != neighbour:
+                self.neighbours.adopt(address, neighbour, now)
+
     def end_reading(self, now: float) -> list[Message]:
         """All is read → routes that are sent again because of another MTU.  ``reconcile`` does the rest.
 
-        Routes stay as found until others are to be installed.  At the controller's start, hosts are rebuilt from rules,
-        as bindings are.
+        Routes stay as found until others are to be installed.
         """
         reading, self.reading = self.reading, None
         assert reading
+        self._adopt_hosts(reading, now)
         if reading.begins:
-            for address, neighbour in reading.hosts.items():
-                self.neighbours.adopt(address, neighbour, now)
             self.egress.inherit(reading.egress, now)
             self.serving.read_back(reading.slots)
             if reading.has_weights:  # the switch has refused others
@@ -291,8 +312,13 @@ class ManagedSwitch:
 
     @property
     def serves_flows(self) -> bool:
-        """Are its bindings known?  They are, also while a switch is read back that was connected before."""
-        return self.synchronised or (self.reading is not None and self.ever_synchronised)
+        """Are its bindings known?
+
+        They are, also while a switch is read back that was connected before.  Of another they are as soon as they are
+        adopted: new flows do not wait until everything has been compared.
+        """
+        reading = self.reading
+        return self.synchronised or (reading is not None and (self.ever_synchronised or reading.knows_flows))
 
     def ends_of_reply(self, frame: bytes) -> tuple[int, Address]:
         """Of a first reply: the port of the client that waits for it, and the server that sends it."""

@@ -28,6 +28,7 @@ from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.switch_ranges import RangeUse
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.flow_monitor import Update
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind
@@ -77,6 +78,31 @@ class Reading(Protocol):
 
     def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
         """A slice of what follows; None when all is done.  ``hosts``: their places, by the switch's rules."""
+
+    @property
+    def knows_flows(self) -> bool:
+        """Are all flows of the switch known already?  Then new ones may begin, while the rest is compared."""
+        return False
+
+
+class Following(Protocol):
+    """The flows of a switch while another controller is its master: see ``engines.followed_rules``."""
+
+    def take(self, update: Update) -> None: ...
+
+    def listed(self) -> None: ...
+
+    @property
+    def has_more(self) -> bool: ...
+
+    @property
+    def is_complete(self) -> bool: ...
+
+    def step(self, groups: Groups, now: float) -> None: ...
+
+    def begin_reading(self, features: Features) -> Reading: ...
+
+    def forget(self, now: float) -> bool: ...
 
 
 class Sweep(Protocol):
@@ -285,6 +311,13 @@ class Engine(Protocol):
         ``begins``: for the first time since the controller was started.  ``wiped``: it has lost all its rules, as in a
         power cut, or never had any.
         """
+
+    def follow(self, read: Callable[[bytes], Sequence[FlowRule]]) -> Following | None:
+        """Another controller is the switch's master: know its flows all the same, by what the switch tells.
+
+        ``read``: entries of flow statistics → their rules.  None where that is not possible.
+        """
+        return None
 
     def begin_sweep(self, now: float) -> Sweep | None:
         """Begin to read counters, if that is due.  The next sweep is due only after the end of this one."""

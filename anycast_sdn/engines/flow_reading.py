@@ -67,19 +67,24 @@ class Owner(Protocol):
 
 
 class FlowReading(Strays):
-    """``begins``, ``wiped``: see ``Engine.begin_reading``."""
+    """``begins``, ``wiped``: see ``Engine.begin_reading``; ``settles``: are flows' rules read?"""
 
-    def __init__(self, owner: Owner, begins: bool, wiped: bool) -> None:
+    def __init__(self, owner: Owner, begins: bool, wiped: bool, settles: bool = True) -> None:
         super().__init__(owner.flows)
         self._owner = owner
         self._begins = begins
         self._wiped = wiped
+        self._settles = settles
         self._removed: set[int] = set()  # cookies of rules that were removed since the switch was asked
         self._to_adopt: list[int] | None = None
         self._to_settle: list[Binding] | None = None
 
     def rule_removed(self, cookie: int) -> None:
         self._removed.add(cookie)
+
+    @property
+    def knows_flows(self) -> bool:
+        return self._to_adopt == []
 
     def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
         if self._to_adopt is None:
@@ -89,7 +94,7 @@ class FlowReading(Strays):
             found = {number: self._still_there(number) for number in some}
             return Reaction(events=self._owner.adopt(found, groups, now, hosts))
         if self._to_settle is None:
-            self._to_settle = list(self._flows)
+            self._to_settle = list(self._flows) if self._settles else []
             self._to_settle.reverse()
         if self._to_settle:
             return self._settle(now)

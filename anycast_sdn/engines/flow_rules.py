@@ -31,6 +31,7 @@ from anycast_sdn.engines.engine import Statistics, Surroundings
 from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.flow_reading import FlowReading
 from anycast_sdn.engines.flow_sweep import FlowSweep
+from anycast_sdn.engines.followed_rules import FollowedRules, Read
 from anycast_sdn.openflow import entries, readback
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import kind_of, number_of
@@ -200,11 +201,22 @@ class FlowRules(EdgeEngine):
 
     def begin_reading(self, features: Features, *, begins: bool, wiped: bool) -> FlowReading:
         """A sweep that was under way at an earlier connection will not end; all lost rules are found."""
+        self._begin_reading(features)
+        return FlowReading(self, begins, wiped)
+
+    def begin_reading_the_rest(self, features: Features) -> FlowReading:
+        """As ``begin_reading``, where the flows have been followed: audits find what may be wrong with their rules."""
+        self._begin_reading(features)
+        return FlowReading(self, begins=False, wiped=False, settles=False)
+
+    def _begin_reading(self, features: Features) -> None:
         self._features = features
         self._used = set()
         self._sweep_ended = -math.inf
         self._lost.clear()
-        return FlowReading(self, begins, wiped)
+
+    def follow(self, read: Read) -> FollowedRules:
+        return FollowedRules(self, read)
 
     def settle(self, flow: Binding, rules: Sequence[FlowRule], wiped: bool, now: float) -> Reaction:
         """A flow keeps the directions for which the switch has rules.  It ends only when there are none (M20).

@@ -23,14 +23,15 @@ def binding_of(number: int, rules: Iterable[FlowRule], groups: Groups, now: floa
     if not halves:
         return None
     half, _ = max(halves, key=lambda found: found[0].server is not None)
-    closed = Half.NONE
+    closed = installed = Half.NONE
     for each, _ in halves:
         closed |= each.half if each.closed else Half.NONE
+        installed |= each.half
     group = groups.covering(half.key.destination)
     swept = not any(rule.idle_timeout for _, rule in halves)
     name, validity = (group.name, group.validity) if group else ("", AS_THE_EDGE)
     server, key, translated = half.server, half.key, half.translated
-    return Binding(number, key, translated, name, now, server, closed=closed, swept=swept, validity=validity,
+    return Binding(number, key, translated, name, now, server, installed, closed=closed, swept=swept, validity=validity,
                    reply_s=NOT_KNOWN)  # fmt: skip
 
 

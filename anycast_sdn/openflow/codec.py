@@ -356,9 +356,6 @@ _DELETE_COOKIE = _delete_cookie_without_xid()
 
 # ------------------------------------------------------------------------------ requests
 
-_MODIFY = 1 << 3  # ONFFMF_MODIFY
-_EMPTY_MATCH = struct.Struct("!HH4x")
-
 
 def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
     """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``."""
@@ -376,17 +373,6 @@ def aggregate_request(datapath: Any, cookie: int = 0, mask: int = 0) -> Any:
     return parser.OFPAggregateStatsRequest(
         datapath, 0, ofp.OFPTT_ALL, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, parser.OFPMatch()
     )
-
-
-def watch_request() -> bytes:
-    """The body of a multipart request: to be notified of each rule that is modified, in any table.
-
-    Open vSwitch's flow monitor (ONF extension 187), for modifications alone: the controller adds and deletes
-    rules, and never modifies them, so that its own changes cause no notifications.
-    """
-    multipart = struct.pack("!HH4xII", ofp.OFPMP_EXPERIMENTER, 0, nicira.ONF_VENDOR, nicira.FLOW_MONITOR)
-    monitor = struct.pack("!IHHIB3x", 0, _MODIFY, _EMPTY_MATCH.size - 4, ofp.OFPP_ANY, ofp.OFPTT_ALL)
-    return multipart + monitor + _EMPTY_MATCH.pack(ofp.OFPMT_OXM, _EMPTY_MATCH.size - 4)
 
 
 def group_request(datapath: Any) -> Any:

@@ -32,11 +32,11 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
-    MULTIPART,
     Bounced,
     PartOfReply,
     Pending,
@@ -62,7 +62,6 @@ VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1
 _HEADER = struct.Struct("!BBHI")
 _ERROR = struct.Struct("!HH")
 _ROLE = struct.Struct("!I4xQ")  # role, generation
-_EXPERIMENTER = ofp.OFPMP_EXPERIMENTER.to_bytes(2, "big")  # the kind of a multipart message
 
 
 class State(IntEnum):
@@ -91,6 +90,7 @@ TAKEN: dict[int, frozenset[State]] = {
     ofp.OFPT_MULTIPART_REPLY: _ADMITTED,
     ofp.OFPT_BARRIER_REPLY: _ADMITTED,
     ofp.OFPT_ROLE_REPLY: _ADMITTED,
+    ofp.OFPT_EXPERIMENTER: _ADMITTED,
 }
 # … and in which it is ignored.  Rules of an earlier connection may send packets at once.
 IGNORED: dict[int, frozenset[State]] = {
@@ -98,7 +98,7 @@ IGNORED: dict[int, frozenset[State]] = {
     ofp.OFPT_PACKET_IN: _BEFORE_ADMITTED,
     ofp.OFPT_FLOW_REMOVED: _BEFORE_ADMITTED,
     ofp.OFPT_PORT_STATUS: _BEFORE_ADMITTED,
-    ofp.OFPT_EXPERIMENTER: _AFTER_HELLO,
+    ofp.OFPT_EXPERIMENTER: _BEFORE_ADMITTED,
     ofp.OFPT_GET_CONFIG_REPLY: _AFTER_HELLO,
     ofp.OFPT_GET_ASYNC_REPLY: _ADMITTED,
 }
@@ -129,7 +129,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self._age = self._until_echo = 0.0
         self._echoes: deque[int] = deque()  # transaction ids of those without a reply
         self._pending = Pending(listener.unanswered)
-        self._watches = False  # it has been asked to report rules that others modify
+        self.monitors = Monitors()
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
         self._has_role = False  # it has been asked for a role
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
@@ -268,13 +268,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self._pending.ask(request.xid, request.type, part)
         self._queue(data)
 
-    def watch(self) -> None:
-        """Ask to be notified of rules that others modify.  For Open vSwitch only."""
-        if not self._watches:
-            self._watches = True
-            xid = self._next_xid()
-            self._pending.ignore(xid)  # a switch without flow monitors answers with an error
-            self._queue(_message(ofp.OFPT_MULTIPART_REQUEST, xid, codec.watch_request()))
+    def ask_or_do_without(self, kind: int, body: bytes) -> int:
+        xid = self._next_xid()
+        self._pending.ignore(xid)  # it may be answered with an error
+        self._queue(_message(kind, xid, body))
+        return xid
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message; ``result`` is called with whether the switch supports it."""
@@ -371,6 +369,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._echoed(xid)
         elif kind == ofp.OFPT_ROLE_REPLY:
             self._role(xid, body)
+        elif kind == ofp.OFPT_EXPERIMENTER:
+            self.monitors.take_pause(body)
         elif kind == ofp.OFPT_HELLO:
             self._hello(version, body)
         else:
@@ -395,7 +395,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             return
         failed = _ERROR.pack(ofp.OFPET_HELLO_FAILED, ofp.OFPHFC_INCOMPATIBLE)
         self._queue(_message(ofp.OFPT_ERROR, self._next_xid(), failed + b"this controller speaks OpenFlow 1.3 only"))
-        offered = f"version {version}" if bitmap is None else f"the versions {_versions(bitmap)}"
+        offered = f"version {version}" if bitmap is None else f"the versions {decoding.versions_in(bitmap)}"
         self.close(f"it offers {offered} in its HELLO; set the switch to OpenFlow 1.3 (version 4)", "version")
 
     def _features(self, body: bytes) -> None:
@@ -449,8 +449,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self._pending.role(xid, RoleReply(*_ROLE.unpack_from(body)))
 
     def _multipart(self, xid: int, body: bytes) -> None:
-        if self._watches and body[:2] == _EXPERIMENTER:
-            if self.is_master and (cookies := decoding.decode_changes(body[MULTIPART.size :])):
+        if self.monitors.are_told_of(body):
+            cookies = self.monitors.take(xid, body)
+            if cookies and self.is_master:
                 self._listener.rules_modified(self.id, cookies)
         else:
             self._pending.answer(xid, body)
@@ -497,7 +498,3 @@ _EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_ST
 
 def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return _HEADER.pack(ofp.OFP_VERSION, kind, _HEADER.size + len(body), xid) + body
-
-
-def _versions(bitmap: int) -> str:
-    return ", ".join(str(version) for version in range(32) if bitmap >> version & 1) or "none"

@@ -98,10 +98,6 @@ _ONLY_IN_PORT = struct.pack("!HH", ofp.OFPMT_OXM, 12) + _IN_PORT
 _FLOW_REMOVED = struct.Struct("!QHBBIIHHQQ")
 _AGGREGATE = struct.Struct("!QQI4x")
 _PORT = struct.Struct("!I4x6s2x16sII24x")
-_ONF_MULTIPART = struct.Struct("!II")
-_UPDATE = struct.Struct("!HHHHHHHBxQ")
-_UPDATE_HEAD = struct.Struct("!HH4x")
-_OWN_CHANGE = 3  # ONFFME_ABBREV
 _DESCRIPTION = struct.Struct("!256s256s256s32s256s")
 _PORT_STATUS = struct.Struct("!B7x")
 
@@ -151,6 +147,11 @@ def decode_hello(body: bytes) -> int | None:
             (bitmap,) = element.take(_U32)  # versions 0 to 31; OpenFlow has no higher ones
             return int(bitmap)
     return None
+
+
+def versions_in(bitmap: int) -> str:
+    """For people."""
+    return ", ".join(str(version) for version in range(32) if bitmap >> version & 1) or "none"
 
 
 def decode_features(body: bytes) -> SwitchFeatures:
@@ -239,21 +240,6 @@ def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[
         held = FlowRule(table, priority, conditions, cookie, actions, goto, meter, idle, notify, hard)
         rules.append(layout.logical(held))
     return rules, foreign
-
-
-def decode_changes(body: bytes) -> list[int]:
-    """The cookies of rules that others have changed, in a notification of a flow monitor."""
-    reader = _Reader(body)
-    if reader.take(_ONF_MULTIPART) != (nicira.ONF_VENDOR, nicira.FLOW_MONITOR):
-        raise BadMessage("a multipart reply to no request")
-    cookies = []
-    while reader:
-        length, event = _UPDATE_HEAD.unpack(reader.bytes(_UPDATE_HEAD.size))
-        reader.at -= _UPDATE_HEAD.size
-        update = reader.part(length, _UPDATE_HEAD.size)
-        if event != _OWN_CHANGE:
-            cookies.append(update.take(_UPDATE)[-1])
-    return cookies
 
 
 class Counted(NamedTuple):

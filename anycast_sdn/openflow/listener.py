@@ -41,7 +41,7 @@ class Listener(Protocol):
         """The switch has refused a message that changes nothing it should hold, a packet-out for example."""
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
-        """Others have modified the rules with these cookies; see ``watch``."""
+        """Others have modified the rules with these cookies; see ``flow_monitor``."""
 
     def confirmed(self, dpid: int, ticket: int) -> None: ...
 

@@ -7,14 +7,16 @@ the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features, Tried
+from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
+from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     OFPG_ALL,
     DeleteCookie,
@@ -24,6 +26,9 @@ from anycast_sdn.openflow.rules import (
 )
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.openflow.trials import Trials
+
+_ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
+_WITHOUT_FLOWS = ((cookie(Kind.TOO_LARGE), COOKIE_KIND_MASK), (0, ~COOKIE_KIND_MASK & (1 << 64) - 1))
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
@@ -45,11 +50,14 @@ class Introduction:
         done: Introduced,
         tried: Tried | None = None,
         note_tried: Callable[[Tried], None] = lambda tried: None,
+        flows: bool = True,
     ) -> None:
         """``tried``: what another controller has found, which counts if the switch describes itself as it did then;
-        ``note_tried``: called with what has been found here.
+        ``note_tried``: called with what has been found here; ``flows``: is it asked for the rules of flows,
+        too?
         """
         self._switch = switch
+        self._requests = _ALL if flows else _WITHOUT_FLOWS
         self._meters = meters  # the highest number that is needed
         self._features = known or Features(open_vswitch=False)
         self._done = done
@@ -75,7 +83,7 @@ class Introduction:
             open_vswitch = any("Open vSwitch" in words for words in self._description)
             self._features = replace(self._features, open_vswitch=open_vswitch)
         if self._features.open_vswitch:
-            self._switch.watch()
+            self._switch.monitors.watch(self._switch)
         if self._tried and self._tried.description == self._description:
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
             self._ask_meter_features()
@@ -118,9 +126,14 @@ class Introduction:
 
     def _ask_flows(self) -> None:
         self._found.flows = {}
-        self._switch.ask_in_parts(codec.flow_stats_request(self._switch), self._take_flows)
+        self._ask_some_flows(self._requests)
 
-    def _take_flows(self, body: bytes | None, last: bool) -> None:
+    def _ask_some_flows(self, requests: Sequence[tuple[int, int]]) -> None:
+        (wanted, mask), *more = requests
+        request = codec.flow_stats_request(self._switch, cookie=wanted, mask=mask)
+        self._switch.ask_in_parts(request, partial(self._take_flows, more))
+
+    def _take_flows(self, more: Sequence[tuple[int, int]], body: bytes | None, last: bool) -> None:
         """Part by part: a large table at once would delay all other switches."""
         if body is None:
             self._ask_again_or_empty()
@@ -131,6 +144,9 @@ class Introduction:
             self._foreign = True
             self._switch.send(map(DeleteCookie, foreign))
         if not last:
+            return
+        if more:
+            self._ask_some_flows(more)
             return
         self._found.had_others = self._foreign
         self._done(self._switch, self._found, self._features, self._ports)

@@ -34,6 +34,7 @@ from anycast_sdn.core.switch_events import (
     SwitchMastered,
     SwitchReleased,
 )
+from anycast_sdn.engines.engine import Following
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.questions import Introduction
@@ -41,6 +42,7 @@ from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage, roles
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.read_ahead import ReadAhead
 from anycast_sdn.process.released import Released
 from anycast_sdn.process.roles import Answered
 
@@ -98,6 +100,7 @@ class Connections:
         self._tried = tried
         self._note_tried = note_tried
         self._witnesses: set[Channel] = set()  # over which a switch was connected while it had another master
+        self._ahead = ReadAhead(controller, later)
         self.released = Released()
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
@@ -203,6 +206,7 @@ class Connections:
             if claim.generation:  # it has another master
                 self._witnesses.add(switch)
             switch.send([ReportExpired(False)])  # of other reports it gets those that are for a slave
+            self._ahead.begin(switch)
 
     def _granted(self, switch: Channel, claim: Claim, answered: Answered, turn: Turn) -> None:
         before = self._generations.get(switch.id)
@@ -221,7 +225,7 @@ class Connections:
         """This controller is the switch's master: it knows nothing of it, or all as before."""
         switch.become_master()
         self._react(Outcome(events=[SwitchMastered(self.name(switch.id))]))
-        self._introduce(switch)
+        self._ahead.take_over(switch, partial(self._introduce, switch))
 
     def is_slave(self, dpid: int) -> None:
         """The switch has refused a write of ours."""
@@ -263,10 +267,12 @@ class Connections:
         for dpid, managed in self._controller.switches.items():
             self.released.keep(dpid, managed.engine.resting())
         self._begin_anew()
+        self._ahead.begin_anew()
         for switch in masters:
             self._take_up(switch)
 
-    def _introduce(self, switch: Channel) -> None:
+    def _introduce(self, switch: Channel, followed: Following | None = None) -> None:
+        """``followed``: what it holds of flows is known."""
         self._introducing[switch] = time.monotonic()
         self.unanswered(switch.id, frozenset())
         managed = self._controller.switches[switch.id]
@@ -274,12 +280,14 @@ class Connections:
         # Since the connection was made it is the same switch.  One that has connected anew may be another.
         tried = self._tried(switch.id) if switch in self._witnesses else None
         note = partial(self._note_tried, switch.id)
-        Introduction(switch, managed.meters, known, self._introduced, tried, note).begin()
+        done = partial(self._introduced, followed)
+        Introduction(switch, managed.meters, known, done, tried, note, flows=followed is None).begin()
 
     def disconnected(self, switch: Channel) -> None:
         if switch.is_master:
             is_client_edge = self._controller.switches[switch.id].described.client_edge is not None
             self._react(Outcome(events=[SwitchLost(self.name(switch.id), switch.peer, switch.reason, is_client_edge)]))
+        self._ahead.end(switch)
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
@@ -323,14 +331,17 @@ class Connections:
         for switch in [switch for switch, since in self._introducing.items() if now - since > INTRODUCTION_S]:
             switch.close(f"it has not sent its features and rules within {INTRODUCTION_S:.0f} s")
 
-    def _introduced(self, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]) -> None:
+    def _introduced(
+        self, followed: Following | None, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]
+    ) -> None:
         if self._introducing.pop(switch, None) is None:
             return
         if switch in self._to_introduce_again:
             self._to_introduce_again.discard(switch)
             self._introduce(switch)
             return
-        self._controller.begin_reading(switch.id, found, features, self._generations.get(switch.id, 0))
+        term = self._generations.get(switch.id, 0)
+        self._controller.begin_reading(switch.id, found, features, term, None if found.unlisted else followed)
         self._controller.rest(switch.id, self.released.pop(switch.id), time.monotonic())
         seen = Found(len(found.flows), found.had_others, found.unlisted)
         self._read_on(switch, self._controller.switches[switch.id].reading, seen, ports)
@@ -352,6 +363,8 @@ class Connections:
             self._end_reading(switch, found, ports)
         else:
             self._react(out)
+            if self._controller.switches[switch.id].serves_flows:
+                self._ready()
             switch.later(partial(self._read_on, switch, reading, found, ports))
 
     def _end_reading(self, switch: Channel, found: Found, ports: dict[int, bool]) -> None:

@@ -205,6 +205,33 @@ def test_a_flow_whose_rules_are_not_read_yet_gets_no_second_binding(build, small
 
 
 @rules_alone
+def test_new_flows_begin_as_soon_as_all_known_ones_are_adopted(build, small_slices):
+    """They do not wait until all rules have been compared, and no address is given twice."""
+    net = busy_network(build)
+    net.host("as2").on_packet = net.host("as2").serve
+    for port in range(42000, 42020):
+        ask(net, port=port)
+    before = bindings(net)
+    net.replace_controller()
+    new = iter(range(41000, 41100))
+    begun = []  # how many flows have begun before the switch was synchronised
+
+    def ask_anew():
+        if managed(net, "arh1").serves_flows:
+            ask(net, port=next(new))
+            begun.append(len(bindings(net)) - len(before))
+
+    in_slices(net, "arh1", ask_anew)
+    assert begun == list(range(1, len(begun) + 1))
+    assert len(begun) >= 5
+    assert all(binding.installed is Half.BOTH for binding in bindings(net) if binding.key.source_port >= 41000)
+    assert len({binding.translated for binding in bindings(net)}) == len(bindings(net))
+    for name in ("core", "ars2", "ars3"):
+        net.connect(name)
+    net.settle()
+
+
+@rules_alone
 def test_a_rule_that_is_removed_while_the_switch_is_read_counts_as_removed(build, small_slices):
     net = busy_network(build)
     net.replace_controller()

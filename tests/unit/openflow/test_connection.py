@@ -400,7 +400,7 @@ class TestRulesThatOthersModify:
 
     def test_they_are_reported_where_the_switch_was_asked_to(self) -> None:
         peer = Peer(State.ADMITTED)
-        peer.connection.watch()
+        peer.connection.monitors.watch(peer.connection)
         ((_, _, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
         assert struct.unpack_from("!H6xII", body) == (ofp.OFPMP_EXPERIMENTER, 0x4F4E4600, 1870)
         peer.say(changes() + changes(self.OWN) + changes(self.OTHERS, self.OWN, self.OTHERS))
@@ -409,7 +409,7 @@ class TestRulesThatOthersModify:
     @pytest.mark.parametrize("cut", [1, 7, 9, 23, 31])
     def test_a_truncated_notification_ends_the_connection(self, cut: int) -> None:
         peer = Peer(State.ADMITTED)
-        peer.connection.watch()
+        peer.connection.monitors.watch(peer.connection)
         peer.say(changes(self.OTHERS[:cut]))
         assert peer.connection.is_closed
 
@@ -422,7 +422,7 @@ class TestRulesThatOthersModify:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         peer = Peer(State.ADMITTED)
-        peer.connection.watch()
+        peer.connection.monitors.watch(peer.connection)
         ((_, xid, body),) = [each for each in peer.sent() if each[0] == ofp.OFPT_MULTIPART_REQUEST]
         peer.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_MULTIPART, message(ofp.OFPT_MULTIPART_REQUEST, body), xid))
         assert peer.connection.is_admitted
