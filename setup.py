@@ -37,5 +37,6 @@ if __name__ == "__main__":
             (DOC, papers(".")),
             (f"{DOC}/docs", papers("docs")),
             (f"{DOC}/contrib/systemd", papers("contrib/systemd", "*.service")),
+            (f"{DOC}/contrib/cluster", papers("contrib/cluster", "*")),
         ],
     )

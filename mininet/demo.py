@@ -16,7 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from network_copy import with_engine, with_short_times
+import cluster_steps
+from cluster_steps import Cast
+from controllers import Controllers
+from network_copy import with_engine, with_flows_apart, with_short_times
 from programs import is_free
 from report import Report
 from roles import Roles, choose
@@ -44,6 +47,8 @@ def main() -> int:
     if reason := obstacle():
         return _refuse(reason)
     try:
+        if arguments.controllers > 1:
+            return _show_controllers(arguments.topology, arguments.engine, arguments.controllers, Report())
         with _stage(arguments.topology, arguments.engine, Report()) as scene:
             run_all(scene)
             scene.report.summary()
@@ -66,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         help="how client edges carry the method out: by rules of each flow, or in the connection tracker of Open "
         "vSwitch (default: as the network file says)")  # fmt: skip
     parser.add_argument("--cli", action="store_true", help="then leave the network up, with a Mininet prompt")
+    parser.add_argument(
+        "--controllers", type=int, default=1, choices=range(1, 6), metavar="N",
+        help="instead: so many controllers that agree in an etcd of three members, and what becomes of flows when one "
+        "of them dies or is cut off (2-5)")  # fmt: skip
     return parser
 
 
@@ -105,6 +114,29 @@ def _stage(file: Path, engine: str, report: Report) -> Iterator[Scene]:
                 _introduce(scene, roles)
                 yield scene
                 report.progress("taking everything down")
+
+
+def _show_controllers(file: Path, engine: str, count: int, report: Report) -> int:
+    """Several controllers: another story than that of one → the exit status."""
+    with tempfile.TemporaryDirectory(prefix="anycast-sdn-") as directory:
+        copy = Path(directory, file.name)
+        content = with_engine(with_flows_apart(file.read_text(encoding="utf-8")), engine)
+        copy.write_text(content, encoding="utf-8")
+        network = reading.load(copy)
+        with Controllers(copy, network.name, Path(directory), count) as controllers:
+            testbed = Testbed(network, *controllers.openflow_ports)
+            report.progress(f"building {network.name}: {_counted(network)}")
+            with testbed:
+                testbed.take_zones(copy)
+                report.progress(f"starting etcd (3 members) and {count} controllers; switches connect to all of them")
+                controllers.start()
+                cast = Cast(testbed, controllers, report, choose(reading.load(copy)))
+                report.progress(f"enrolling {', '.join(cast.roles.servers)} in the group {cast.roles.group!r}")
+                cast.enrol()
+                cluster_steps.run_all(cast)
+                report.summary()
+                report.progress("taking everything down")
+    return 0 if report.holds else 1
 
 
 def _introduce(scene: Scene, as_written: Roles) -> None:

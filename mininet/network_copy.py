@@ -13,6 +13,7 @@ from anycast_sdn.core.roles import ZONES
 
 # Seconds; where the file's own are shorter, they stay.
 SHORT_TIMES = {"udp_s": 3, "quarantine_s": 4, "quarantine_min_s": 4}
+APART_S = 10
 DATABASE = "unix:/var/run/openvswitch/db.sock"  # of this machine's Open vSwitch
 
 
@@ -26,6 +27,16 @@ def with_short_times(content: str) -> str:
             _shorten(role, "quarantine_min_s")
 
     return _with_edges(content, shorten)
+
+
+def with_flows_apart(content: str) -> str:
+    """Each flow has an address of its own, and one of UDP that has ended gives it back after APART_S."""
+
+    def part(_: yaml.Node, role: yaml.Node) -> None:
+        _put(role, "pooling", "flow")
+        _put(_section(role, "validity"), "udp_s", str(APART_S))
+
+    return _with_edges(content, part)
 
 
 def with_engine(content: str, engine: str = "") -> str:

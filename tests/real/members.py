@@ -3,81 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+import controllers
+from controllers import Controllers, EtcdMember, Member
 from support import Turn
 
 from anycast_sdn.description import reading
 
+if TYPE_CHECKING:  # where Mininet is not installed, this file must still be readable to say so
+    from testbed import Testbed
 
-class Etcd:
-    """A member of etcd, on ports of its own; a context manager."""
+
+class Etcd(controllers.Etcd):
+    """One member alone."""
 
     def __init__(self, directory: Path) -> None:
-        from programs import free_ports
+        super().__init__(directory, 1)
 
-        self._directory = directory
-        self.port, self._peer_port = free_ports(2)
-        self.url = f"http://127.0.0.1:{self.port}"
-
-    def __enter__(self) -> Etcd:
-        import urllib.request
-
-        from programs import Program, wait_until
-
-        peer = f"http://127.0.0.1:{self._peer_port}"
-        words = ["etcd", "--name", "m", "--data-dir", str(self._directory / "etcd"), "--initial-cluster", f"m={peer}"]
-        for option, url in (("listen-client", self.url), ("advertise-client", self.url), ("listen-peer", peer)):
-            words += [f"--{option}-urls", url]
-        self.program = Program([*words, "--initial-advertise-peer-urls", peer])
-
-        def answers() -> bool:
-            try:
-                return bool(urllib.request.urlopen(f"{self.url}/health", timeout=1).read())
-            except OSError:
-                return False
-
-        wait_until(answers, "etcd answers")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.program.stop()
+    @property
+    def program(self) -> EtcdMember:
+        return self.members[0]
 
 
 class Members(NamedTuple):
-    testbed: Any
-    etcd: Etcd
-    members: list[Any]
+    testbed: Testbed
+    etcd: controllers.Etcd
+    members: list[Member]
 
 
 @contextmanager
 def members(network_file: Path, directory: Path, count: int = 2) -> Iterator[Members]:
-    """The network of a file, etcd, and so many controllers m0, m1 …, one after the other: m0 leads."""
-    from testbed import ControllerProcess, Testbed
+    """The network of a file, etcd, and so many controllers m0, m1 …: m0 leads."""
+    with parted(network_file, directory, count) as (testbed, several):
+        yield Members(testbed, several.etcd, several.members)
 
-    class Member(ControllerProcess):
-        def _is_ready(self) -> bool:
-            """It answers; switches are connected to the one that leads."""
-            try:
-                return self.rest("GET", "/healthz").status in (200, 503)
-            except OSError:
-                return False
 
-    with ExitStack() as undo:
-        etcd = undo.enter_context(Etcd(directory))
-        controllers = []
-        for number in range(count):
-            (own := directory / f"m{number}").mkdir()
-            options = ("--etcd", etcd.url, "--member", f"m{number}")
-            controllers.append(Member(network_file, own, options))
-        ports = [controller.openflow_port for controller in controllers]
-        testbed = Testbed(reading.load(network_file), *ports, alone=Turn.alone, as_in_the_file=False)
-        undo.enter_context(testbed)
-        testbed.take_zones(network_file)
-        for controller in controllers:
-            undo.enter_context(controller)
-        yield Members(testbed, etcd, controllers)
-        for controller in controllers:
-            assert "Traceback" not in controller.log(), controller.log()
+@contextmanager
+def parted(network_file: Path, directory: Path, count: int = 3) -> Iterator[tuple[Testbed, Controllers]]:
+    """The same, with what parts them."""
+    from testbed import Testbed
+
+    copy = directory / f"run-{network_file.name}"
+    copy.write_text(network_file.read_text())
+    network = reading.load(copy)
+    with Controllers(copy, network.name, directory, count) as several:
+        ports = several.openflow_ports
+        with Testbed(network, *ports, alone=Turn.alone, as_in_the_file=False) as testbed:
+            testbed.take_zones(copy)
+            several.start()
+            yield testbed, several
+            for member in several.members:
+                assert "Traceback" not in member.log(), member.log()
