@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import socket
 import ssl
 import threading
@@ -130,6 +131,8 @@ class Etcd:
         self._tls = _context(tls) if any(each.startswith("https:") for each in self.endpoints) else None
         self._connect = connect
         self._at = 0  # the endpoint in use
+        self._has_certificate = bool(tls and tls.certificate)
+        self._answering: set[str] = set()  # endpoints that have answered
         self._connection: http.client.HTTPConnection | None = None
         self._turn = lock or threading.Lock()
         self.written = 0  # the revision after the last transaction that was carried out
@@ -262,7 +265,9 @@ class Etcd:
                 except OSError as error:  # it was not sent
                     self.use_another_endpoint()
                     if last:
-                        raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+                        ended = isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError)
+                        hint = " (if it does not speak TLS: write http://)" if ended else ""
+                        raise EtcdError(f"{endpoint}: {_reason(error)}{hint}") from error
             raise AssertionError
 
     def _answered(self, endpoint: str, path: str, text: str) -> Any:
@@ -279,13 +284,14 @@ class Etcd:
             if isinstance(error, ssl.SSLError) and "ALERT" in str(error):  # it refuses our certificate
                 self._drop()
                 raise EtcdError(f"{endpoint}: {_reason(error)}") from error
-            raise Unsure(f"{endpoint}: {_reason(error)}") from error
+            raise Unsure(f"{endpoint}: {_reason(error)}{self._hint(endpoint, error)}") from error
         try:
             answer = json.loads(content)
             said = str(answer.get("error", response.status))
         except (ValueError, AttributeError):
             answer, said = None, f"{response.status} {content[:100].decode(errors='replace').strip()!a}"
         if response.status == http.client.OK and answer is not None:
+            self._answering.add(endpoint)
             return answer
         if response.status >= 500:
             raise Unsure(f"{endpoint}: {said}")
@@ -293,6 +299,14 @@ class Etcd:
             self._drop()
             raise Unsure(f"{endpoint}: not an answer of etcd: {said}")
         raise EtcdError(f"{endpoint}: {said}{_advice(said)}")
+
+    def _hint(self, endpoint: str, error: Exception) -> str:
+        """What may be wrong where an endpoint ends the first connection without a word."""
+        if endpoint in self._answering or isinstance(error, TimeoutError):
+            return ""
+        if endpoint.startswith("http:"):
+            return " (if it speaks TLS: write https://)"
+        return "" if self._has_certificate else " (if it wants a certificate: --etcd-cert and --etcd-key)"
 
     def _opened(self, endpoint: str, deadline_s: float) -> http.client.HTTPConnection:
         """Raises OSError."""
@@ -348,6 +362,9 @@ def _advice(said: str) -> str:
 
 
 def _reason(error: Exception) -> str:
+    number = getattr(error, "errno", None)
+    if number and not isinstance(error, ssl.SSLError | socket.gaierror):  # eventlet has no words for it
+        return os.strerror(number)
     said = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return f"{said}{_advice(said.replace(' ', '_').upper() if isinstance(error, ssl.SSLError) else said)}"
 
