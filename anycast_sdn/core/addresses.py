@@ -20,7 +20,7 @@ from anycast_sdn.core.pool_watch import Level, Outlook, PoolWatch
 from anycast_sdn.core.roles import ClientEdgeRole, Pooling
 
 SHARE = 4  # a client has at most one of so many addresses; as many of its port's share are left to pairs
-MOST_ASIDE = 1024  # of a family; of a small pool a quarter
+MOST_ASIDE = 1024  # of a family; of a small pool an eighth
 _FAMILIES = {False: "ipv4", True: "ipv6"}
 
 
@@ -119,7 +119,7 @@ class Addresses:
 
     def set_aside(self) -> list[Address]:
         """Choose which addresses are leased next → those that were not set aside before."""
-        return [new for pool in self._pools.values() for new in pool.set_aside(min(MOST_ASIDE, pool.size // 4))]
+        return [new for pool in self._pools.values() for new in pool.set_aside(min(MOST_ASIDE, pool.size // 8))]
 
     @property
     def aside(self) -> list[Address]:

@@ -29,10 +29,6 @@ class Validity:
         """The shortest validity of a binding that the sweep may end."""
         return min(self.tcp_closing_s, self.tcp_s, self.udp_s, self.icmp_s, self.other_s, self.unanswered_s)
 
-    @property
-    def longest_s(self) -> int:
-        return max(self.tcp_closing_s, self.tcp_s, self.udp_s, self.icmp_s, self.other_s, self.unanswered_s)
-
     def pinned_s(self, protocol: int) -> int:
         if protocol == TCP:
             return self.tcp_s

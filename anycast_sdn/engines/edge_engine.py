@@ -307,7 +307,7 @@ class EdgeEngine(Engine):
 
     def keep_back(self, addresses: Iterable[Address], now: float) -> None:
         role = self.edge.role
-        self.edge.addresses.keep_back(addresses, now + role.validity.longest_s + role.quarantine_s)
+        self.edge.addresses.keep_back(addresses, now + role.validity.udp_s + role.quarantine_s)
 
     def resting(self) -> list[tuple[Address, float]]:
         return self.edge.addresses.resting()

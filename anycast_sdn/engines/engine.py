@@ -294,7 +294,11 @@ class Engine(Protocol):
         return ()
 
     def keep_back(self, addresses: Iterable[Address], now: float) -> None:
-        """Another controller, which has ended, has set these aside: no new flow gets one if there are others."""
+        """Another controller that has ended has set these aside: for minutes no new flow gets one if others are left.
+
+        A flow that has begun just before its end, and that nobody knows, may have it for longer.  The switch tells the
+        two apart then, by their ports, or refuses the second one, which gets another address.
+        """
         return
 
     def resting(self) -> Iterable[tuple[Address, float]]:

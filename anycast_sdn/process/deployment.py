@@ -9,8 +9,10 @@ import logging
 import secrets
 import socket
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from eventlet import patcher
@@ -24,9 +26,9 @@ from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.etcd_notes import EtcdNotes
 from anycast_sdn.cluster.lease import Lease
 from anycast_sdn.cluster.notes import NoNotes, Notes
-from anycast_sdn.cluster.steering import NoSteering, Steering
+from anycast_sdn.cluster.steering import CannotSteer, NoSteering, Steering
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
 from anycast_sdn.etcd.mirror import Mirror
@@ -46,6 +48,8 @@ LOG = logging.getLogger(__name__)
 BEAT_S = 0.2
 AGAIN_S = 0.1  # after an error
 NOTES_S = 0.2
+LEAVE_S = 2.0  # in which another member takes over, at the end of this one
+LEFT_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class Deployment:
     cluster: Cluster
     notes: Notes
     start: Callable[[], None]
+    leave: Callable[[], None]  # another controller, if there is one, takes over, while this one still runs
     stop: Callable[[], None]
     state: Callable[[], ClusterState | None]  # of the cluster; None: this controller is alone
     steering: Steering
@@ -74,9 +79,13 @@ class Deployment:
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
     return Deployment(
-        store, Alone(), NoNotes(), lambda: None, lambda: None, lambda: None, NoSteering(), lambda own, report: own,
+        store, Alone(), NoNotes(), _nothing, _nothing, _nothing, _nothing, NoSteering(), lambda own, report: own,
         lambda app: known_again(database, app.controller, app.report),
     )  # fmt: skip
+
+
+def _nothing() -> None:
+    pass
 
 
 def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) -> Deployment:
@@ -147,7 +156,21 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
 
         return share(database, app, cluster.leads, peers)
 
-    return Deployment(store, cluster, notes, start, stop, watch.state, cluster, serve, keep_flows)
+    leave = partial(_leave, cluster, names)
+    return Deployment(store, cluster, notes, start, leave, stop, watch.state, cluster, serve, keep_flows)
+
+
+def _leave(cluster: EtcdCluster, switches: Collection[int]) -> None:
+    """Another member takes over, if there is one; returns when it may."""
+    try:
+        cluster.drain(cluster.member)
+    except (CannotSteer, NotFound, EtcdError) as error:
+        LOG.info("no other member takes over: %s", error)
+        return
+    deadline = time.monotonic() + LEAVE_S
+    while any(map(cluster.is_master, switches)) and time.monotonic() < deadline:
+        hub.sleep(LEFT_S / 10)
+    hub.sleep(LEFT_S)  # what it has done last is told
 
 
 def default_member() -> str:

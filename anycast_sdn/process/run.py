@@ -114,6 +114,7 @@ def run(
     app.report(ControllerStopping(ending.asked))
     service.stopping()
     lifecycle.stop()
+    deployment.leave()
     app.retire()
     _finish(rest, acceptor)
     deployment.stop()

@@ -17,6 +17,7 @@ pytestmark = with_conntrack
 
 SIZE = 3_000_000  # bytes: 6 s
 MANY = 120  # flows of UDP
+NEW = ("--flows", 20, "--apart", 0.01)
 
 
 def holders(network: Running) -> dict[str, set[str]]:
@@ -27,6 +28,11 @@ def holders(network: Running) -> dict[str, set[str]]:
         if match := re.search(r"orig=\(src=([^,]*),.*reply=\(src=[^,]*,dst=([^,]*)", line):
             found.setdefault(match.group(2), set()).add(match.group(1))
     return found
+
+
+def _kept(file: Path) -> set[int]:
+    """The numbers of the flows in it."""
+    return set(flow_file.read(file).by_edge.get("arh1", ()))
 
 
 @pytest.mark.row("M20", "the leader of a cluster is killed under flows in the tracker: they go on, with the same PR1X")
@@ -45,7 +51,7 @@ def test_the_next_leader_knows_the_flows_in_the_tracker(tmp_path: Path) -> None:
         before = of_udp(first)
         numbers = {flow[0] for flow in before}
         file = other.database.with_suffix(".connections")
-        until(lambda: numbers <= set(flow_file.read(file).by_edge.get("arh1", ())), "the other member has them all")
+        until(lambda: numbers <= _kept(file), "the other member has them all")
 
         # Some flows have just begun when it is killed: the other member has not heard of all of them.
         words = ["--first-port", 26000, "--flows", 200, "--apart", 0.004, "--wait", 0]
@@ -56,9 +62,20 @@ def test_the_next_leader_knows_the_flows_in_the_tracker(tmp_path: Path) -> None:
 
         assert ask_all(second, MANY) == answers
         second.wait_for_servers("web")
-        ports = ("--first-port", 25000, "--flows", 20, "--apart", 0.01)
-        assert second.ask("h1", V4.web, *ports) == ["as2 hello"] * 20
+        assert second.ask("h1", V4.web, *NEW) == ["as2 hello"] * 20
         assert all(len(clients) == 1 for clients in holders(second).values())
         until(lambda: None not in [each.process.poll() for each in transfers], "the transfers end", 60)
         assert [each.output().splitlines()[1] for each in transfers] == [f"{SIZE} bytes, checksum right"] * 2
         assert set(before) <= set(of_udp(second))
+
+        # It comes back, and the other one leaves in an orderly way: it hands its switches over, and not to themselves.
+        leader.start()
+        file = leader.database.with_suffix(".connections")
+        until(lambda: {flow[0] for flow in of_udp(second)} <= _kept(file), "the first member has them all", 30)
+        other.stop()
+        until(lambda: set(before) <= set(of_udp(first)), "the first member leads again, and knows the flows", 30)
+        assert ask_all(first, MANY) == answers
+        known = len(first.flows(f"client={V4.h1}"))
+        assert second.ask("h1", V4.web, *NEW) == ["as2 hello"] * 20
+        assert len(first.flows(f"client={V4.h1}")) == known + 20
+        assert all(len(clients) == 1 for clients in holders(first).values())
