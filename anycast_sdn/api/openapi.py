@@ -37,7 +37,8 @@ PROBLEMS = {
     428: "The operator wants If-Match for changes (run --rest-require-if-match)",
     429: "Too many requests of this token or address; Retry-After says when to try again",
     431: "The header fields are longer than 32 KiB, or more than 100",
-    503: "The database cannot be written, or too many requests are being answered; nothing was changed",
+    503: "Enrolments cannot be written, too many requests are being answered, or no member of a cluster leads; nothing "
+         "was changed, unless the detail says that this is not known",
 }
 _CONDITIONS = {
     "If-Match": "only if its ETag is one of these; *: only if there is one",

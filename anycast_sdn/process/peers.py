@@ -263,7 +263,7 @@ class Peers:
             address = None
         if address and address.is_unspecified:
             raise ConfigurationError(f"--peer {host}: other members cannot connect to it; give an address of this host")
-        with listening("for other members", "--peer", place):
+        with listening("this member", "--peer", place):
             endpoint = endpoints.at_address(place, (), self._tls)
         if not self._tls and not (host == "localhost" or (address and address.is_loopback)):
             LOG.warning("what members say to each other at %s is not encrypted: use --etcd-cert, --etcd-key and "
