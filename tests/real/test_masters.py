@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from members import members
+from members import decides, follows, members
 from support import PORT, TOPOLOGIES, V4, V6, WEB, Running, program, rules_alone, until
 
 pytestmark = rules_alone
@@ -17,17 +17,6 @@ pytestmark = rules_alone
 SIZE, RATE = 6_000_000, 30_000  # of a transfer: more time than the test takes
 KNOWN = 40  # flows of UDP of each family, from the beginning to the end
 TURNS = 3
-
-
-def decides(member: Any) -> bool:
-    """Does it lead, and has it all switches?"""
-    shown = member.rest("GET", "/healthz").body
-    return shown["role"] == "leader" and all(switch["connected"] for switch in shown["switches"].values())
-
-
-def follows(member: Any) -> bool:
-    shown = member.rest("GET", "/healthz").body
-    return bool(shown["role"] == "follower" and all(switch["connected"] for switch in shown["switches"].values()))
 
 
 def ask_known(network: Running) -> list[str]:
