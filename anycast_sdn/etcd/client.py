@@ -214,10 +214,11 @@ class Etcd:
                 if result is None or result.get("canceled"):
                     said = line.decode(errors="replace").strip()[:200]
                     raise EtcdError(f"{endpoint}: the watch was ended: {said}")
-                by_revision: dict[int, list[Change]] = {}
+                by_revision: dict[int, list[Any]] = {}
                 for event in result.get("events", ()):  # of several revisions, each of them whole
-                    by_revision.setdefault(int(event["kv"]["mod_revision"]), []).append(_change(event))
-                yield from (Changes(revision, changes) for revision, changes in by_revision.items())
+                    by_revision.setdefault(int(event["kv"]["mod_revision"]), []).append(event)
+                for revision, events in by_revision.items():
+                    yield Changes(revision, list(map(_change, events)))
             raise EtcdError(f"{endpoint}: the watch was ended")
         except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
             raise EtcdError(f"{endpoint}: {_reason(error)}") from error

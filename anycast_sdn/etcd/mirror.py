@@ -24,6 +24,7 @@ LOG = logging.getLogger(__name__)
 
 DEAF_S = 2.5  # without any change, the canary's included
 PAUSE_S = 0.1  # between two attempts
+MANY = 20  # changes, after which others may run
 STEP_S = 0.005  # between two looks for a revision
 
 Listener = Callable[[Collection[str]], None]
@@ -107,6 +108,8 @@ class Mirror:
                 if not self._is_active:
                     return
                 self._take(changes)
+                if len(changes.changes) > MANY:
+                    self.pause(0)
         except EtcdError as error:
             if not self.problem:
                 self.problem_since = self.clock()
