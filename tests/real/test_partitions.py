@@ -34,10 +34,6 @@ def outcome(scene: Scene, record: Record) -> Iterator[Seen]:
     assert not seen.outcome.faults, "\n".join(seen.outcome.faults[:20])
 
 
-AGAIN = pytest.mark.xfail(run=False, strict=True, reason="a member that leads again remembers what it was before")
-GIVEN_BACK = pytest.mark.xfail(run=False, strict=True, reason="a master without its switch does not give it back yet")
-
-
 def shows(sentence: str) -> Any:
     return pytest.mark.row("M37", sentence)
 
@@ -63,7 +59,6 @@ def test_the_leader_is_frozen_and_comes_back(scene: Scene, record_property: Reco
 
 
 @shows("the leader is cut from etcd: it serves until another one claims, then switches refuse it")
-@AGAIN
 def test_the_leader_is_cut_from_etcd(scene: Scene, record_property: Record) -> None:
     with outcome(scene, record_property) as seen:
         seen.leader.part_from_etcd()
@@ -72,7 +67,6 @@ def test_the_leader_is_cut_from_etcd(scene: Scene, record_property: Record) -> N
 
 
 @shows("all are cut from etcd: known and new flows are served, changes are refused with 503")
-@AGAIN
 def test_all_are_cut_from_etcd(scene: Scene, record_property: Record) -> None:
     with outcome(scene, record_property) as seen:
         for member in scene.members:
@@ -84,7 +78,6 @@ def test_all_are_cut_from_etcd(scene: Scene, record_property: Record) -> None:
 
 
 @shows("the leader is cut from all switches: another one takes over")
-@GIVEN_BACK
 def test_the_leader_is_cut_from_the_switches(scene: Scene, record_property: Record) -> None:
     with outcome(scene, record_property) as seen:
         seen.leader.switches.swallow()
@@ -92,7 +85,6 @@ def test_the_leader_is_cut_from_the_switches(scene: Scene, record_property: Reco
 
 
 @shows("one switch is cut from its master alone: another member becomes its master")
-@GIVEN_BACK
 def test_one_switch_is_cut_from_the_leader(scene: Scene, record_property: Record) -> None:
     edge = scene.testbed.network.switch("arh1").dpid
     with outcome(scene, record_property) as seen:
@@ -126,7 +118,6 @@ def test_etcd_loses_its_quorum(scene: Scene, record_property: Record) -> None:
 
 
 @shows("all members are restarted, one after the other: enrolments and flows are all there")
-@AGAIN
 def test_all_members_are_restarted(scene: Scene, record_property: Record) -> None:
     def enrolled() -> Any:
         servers = scene.controllers.await_masters().rest("GET", "/v1/groups/web/servers").body["servers"]
