@@ -44,7 +44,7 @@ from anycast_sdn.api.tokens import NOBODY, Caller
 from anycast_sdn.core.model import packed, text
 from anycast_sdn.etcd.client import EtcdError
 
-OWN = PROBES | {"/metrics", "/v1/cluster", "/v1/caller", "/openapi.json"}
+OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/caller", "/openapi.json"}
 FIELDS = ("Accept", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
 PATIENCE_S = 0.5  # for a leader, when there is none: a take-over takes less
 STEP_S = 0.02

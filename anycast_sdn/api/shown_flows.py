@@ -144,3 +144,4 @@ class HeldBindings(Section):
     gaps: list[LogGap] = said("those that this moment is in: there may have been others")
     begins: str | None = said("when the log begins: nothing is known of before")
     retention_days: float = said("how long records are kept")
+    incomplete: list[str] = said("other members of the cluster that led then, or near then: their logs know more")

@@ -13,6 +13,7 @@ from typing import Any
 from anycast_sdn.cli import client, options
 from anycast_sdn.core.model import Address, AnycastError, endpoint, packed
 from anycast_sdn.core.times import moment_of, rfc3339
+from anycast_sdn.core.words import listed
 
 _DESCRIPTION = """\
 Tell which client had a translation address, PR1X, at a time: servers see only that address. The controller needs to
@@ -89,6 +90,8 @@ def _paragraphs(address: str, answer: Any) -> list[str]:
     for gap in answer["gaps"]:
         count = "" if gap["missing"] is None else f"{gap['missing']} records are missing; "
         found.append(f"gap in the log from {gap['from']} to {gap['to']}: {count}{gap['reason']}")
+    if others := answer.get("incomplete"):
+        found.append(f"other members of the cluster led then, or near then: ask {listed(others)}, too")
     if answer["begins"] is None or answer["begins"] > answer["at"]:
         found.append(f"the log begins at {answer['begins'] or 'no time: it is empty'}")
     return found

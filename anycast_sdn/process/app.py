@@ -460,6 +460,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.binding_log = log
         self.subscribe(log)
         self.threads.append(hub.spawn(log.run))
+        if not self._cluster.leads():
+            log.rest()
+        self.succession.on_take_over(lambda now: log.resume())
+        self.succession.on_stand_down(log.rest)
+        self.when_it_begins_anew(log.begin_anew)
 
     @isolated
     def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:

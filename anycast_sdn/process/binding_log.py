@@ -6,6 +6,8 @@ The rules this file keeps:
   missing, and the log says how much.
 - A writer that has ended is started again.
 - After records were lost, the writer is told of all flows again, slice by slice.  So the log knows again what is open.
+- In a cluster each member has a log of its own, of the time when it leads.  When it leads again, the log says since
+  when it did not, and begins with what is found on the switches, as after a restart.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ ANSWER_S = 10.0
 MOST_ASKING = 8
 FINISH_S = 3.0
 RECENT_S = 60.0  # missing records are a reason for health for so long
+ANOTHER_LED = "another controller of the cluster led: ask it"
 REFUSED_S = 1.0  # refusals of this time are reported together,
 MOST_REFUSED = 100  # and those of so many clients one by one
 
@@ -88,6 +91,7 @@ class BindingLogService(FlowListener):
         self._asked = 0
         self._waiting: dict[int, tuple[hub.Event, list[dict[str, Any]]]] = {}
         self._is_active = True
+        self.resting_since: float | None = None  # another controller leads, and logs; s since 1970
         self.problem = ""  # why nothing can be written now
         self.missing = 0  # records that are missing since the controller's start
         self._missing_before = 0  # those that earlier writers missed
@@ -128,6 +132,25 @@ class BindingLogService(FlowListener):
         if self.missing_at is not None and now - self.missing_at < RECENT_S:
             return f"the binding log is not whole: {self.missing} records are missing since the controller's start"
         return ""
+
+    # ---------------------------------------------------------------- in a cluster
+
+    def rest(self) -> None:
+        """Another controller leads from now on, or nobody."""
+        if self.resting_since is None:
+            self.resting_since = time.time()
+
+    def resume(self) -> None:
+        """This controller leads from now on."""
+        if self.resting_since is not None:
+            gap = {"gapFrom": records.moment(round(self.resting_since * 1000)), "reason": ANOTHER_LED}
+            self._send([(messages.TELL, records.GAP, _now_ms(), gap)])
+            self.resting_since = None
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten its flows: the log waits to hear which of them there still are."""
+        names = sorted(switch.name for switch in self._controller.switches.values())
+        self._send([(messages.DOUBT, name) for name in names])
 
     # ---------------------------------------------------------------- what is told
 

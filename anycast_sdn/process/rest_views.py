@@ -13,6 +13,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Server
 from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.binding_log import ANOTHER_LED
 from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.cluster import ALONE, cluster_view
 from anycast_sdn.views.exposition import exposition
@@ -54,7 +55,12 @@ class ControllerViews:
         if log is None:
             raise NotFound("no binding log is written: the controller was started without --binding-log")
         epoch = moment_of(at, time.time())
-        return {"at": rfc3339(epoch)} | log.who(translated, epoch, port) | {"retention_days": log.days}
+        found = log.who(translated, epoch, port)
+        if log.resting_since is not None and epoch >= log.resting_since:
+            since = rfc3339(log.resting_since)
+            found["gaps"].append({"from": since, "to": rfc3339(epoch), "reason": ANOTHER_LED, "missing": None})
+        others = self._app.succession.others_leading(epoch)
+        return {"at": rfc3339(epoch)} | found | {"retention_days": log.days, "incomplete": others}
 
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         found, place = self.flows(wanted, after, ENDED_AT_ONCE)

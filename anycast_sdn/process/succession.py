@@ -9,11 +9,12 @@ etcd may have lost it.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from anycast_sdn.cluster.cluster import Cluster
-from anycast_sdn.cluster.notes import ANNOUNCED, FEATURES, HEALTH, LINKS, LLDP_KEY, OPERATIONS, TERMS, Notes
+from anycast_sdn.cluster.notes import ANNOUNCED, FEATURES, HEALTH, LINKS, LLDP_KEY, OPERATIONS, TERMS, Notes, name_of
 from anycast_sdn.control import noted
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.noted import Enrolment, Term
@@ -26,6 +27,7 @@ from anycast_sdn.process.faults import isolated
 
 KEY_BYTES = 16  # of LLDP's
 MOST_TERMS = 200  # of the past that are known
+CLOCKS_S = 10.0  # apart, those of members
 MOST_OPERATIONS = 200  # that have ended
 _LEASE = CheckName("lease")
 
@@ -50,6 +52,7 @@ class Succession:
         self._has_led = False
         self._noted: dict[str, dict[str, str]] = {}  # prefix → the notes there, as this leader has left them
         self._heirs: list[Callable[[float], None]] = []
+        self._laid_down: list[Callable[[], None]] = []
         self._operations: Operations | None = None
 
     def on_take_over(self, begin: Callable[[float], None], operations: Operations | None = None) -> None:
@@ -60,6 +63,10 @@ class Succession:
         self._heirs.append(begin)
         self._operations = operations or self._operations
 
+    def on_stand_down(self, laid_down: Callable[[], None]) -> None:
+        """``laid_down`` is called when this controller is the leader no more."""
+        self._laid_down.append(laid_down)
+
     def look(self, now: float) -> None:
         """The leader may be another one than before."""
         leads = self._cluster.leads()
@@ -67,6 +74,8 @@ class Succession:
             return
         self._led = leads
         if not leads:
+            for laid_down in self._laid_down:
+                isolated(laid_down)()
             return
         self._noted.clear()
         *_, last = Term(self.notes.member, 0.0), *self.terms()
@@ -143,9 +152,19 @@ class Succession:
 
     # ---------------------------------------------------------------- what others ask for
 
-    def terms(self) -> Collection[Term]:
+    def terms(self) -> Sequence[Term]:
         """Who has led, the present leader last."""
         return noted.terms(self.notes.below(TERMS))
+
+    def others_leading(self, at: float) -> list[str]:
+        """The names of other members that may have led at this time (s since the epoch)."""
+        terms = self.terms()
+        ends = [*(term.began for term in terms[1:]), math.inf]
+        names = {
+            name_of(term.member) for term, end in zip(terms, ends, strict=True)
+            if term.began - CLOCKS_S <= at <= end + CLOCKS_S
+        }  # fmt: skip
+        return sorted(names - {name_of(self.notes.member)})
 
     def ended_operations(self) -> list[Operation]:
         """By this leader's predecessors."""

@@ -130,7 +130,8 @@ class Facts:
         if self.log_problem:
             raise Unavailable(self.log_problem)
         self.asked = (translated, at, port)
-        return {"at": "2026-01-31T09:26:53.000Z", "bindings": [], "gaps": [], "begins": None, "retention_days": 90.0}
+        return {"at": "2026-01-31T09:26:53.000Z", "bindings": [], "gaps": [], "begins": None, "retention_days": 90.0,
+                "incomplete": []}  # fmt: skip
 
     def end_flow(self, edge: str, number: int) -> None:
         self.table.remove(self.flow(edge, number))

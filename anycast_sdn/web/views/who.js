@@ -76,9 +76,10 @@ function extent({ begins, retention_days: days }) {
 }
 
 /* Records may be missing: then the answer may be, too. */
-function gaps({ gaps: missing = [] }) {
-  return missing.map(({ from, to, reason, missing: records }) => html`<p class="pad">${status('warning', 'The log has a gap')} from ${
-    from ? timestamp(from) : 'an unknown time'} to ${to ? timestamp(to) : 'now'}${reason && `: ${reason}`}${records > 0 && `, ${count(records, 'record')} missing`}.</p>`);
+function gaps({ gaps: missing = [], incomplete: others = [] }) {
+  const elsewhere = others.length > 0 && html`<p class="pad">${status('warning', 'Other members led then')}, or near then: ask ${others.join(', ')}, too.</p>`;
+  return [elsewhere, ...missing.map(({ from, to, reason, missing: records }) => html`<p class="pad">${status('warning', 'The log has a gap')} from ${
+    from ? timestamp(from) : 'an unknown time'} to ${to ? timestamp(to) : 'now'}${reason && `: ${reason}`}${records > 0 && `, ${count(records, 'record')} missing`}.</p>`)];
 }
 
 function found(app, known) {

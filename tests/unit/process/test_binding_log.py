@@ -173,3 +173,37 @@ def test_a_file_that_cannot_be_written_is_an_error_at_the_start(tmp_path):
     (tmp_path / "bindings.jsonl").mkdir()
     with pytest.raises(ConfigurationError, match="Is a directory"):
         Logged(tmp_path)
+
+
+# ------------------------------------------------------------------------------ in a cluster
+
+
+def test_a_member_that_leads_again_says_since_when_it_did_not_and_which_flows_have_gone(logged):
+    logged.open(1)
+    gone = logged.open(2)
+    logged.until(lambda: logged.events().count("opened") == 2, "they are written")
+    logged.service.rest()
+    logged.edge.record.watch(False)  # the controller forgets its flows
+    logged.end(gone)
+    logged.edge.record.watch(True)
+    logged.service.begin_anew()
+    assert logged.service.resting_since is not None
+    logged.service.resume()
+    assert logged.service.resting_since is None
+    logged.service.flows_settled("arh1")  # nothing is told of either flow
+    logged.until(lambda: logged.events().count("closed") == 2, "both are known to have ended")
+    (gap,) = (line for line in logged.lines() if line["event"] == "gap")
+    assert gap["reason"] == binding_log.ANOTHER_LED
+    assert gap["gapFrom"] <= gap["time"]
+    assert {line["endedBy"] for line in logged.lines() if line["event"] == "closed"} == {"unseen"}
+
+
+def test_a_member_that_has_never_led_has_nothing_to_say_twice(logged):
+    logged.service.rest()
+    since = logged.service.resting_since
+    logged.service.rest()
+    assert logged.service.resting_since == since
+    logged.service.resume()
+    logged.service.resume()
+    logged.until(lambda: "gap" in logged.events(), "the gap is written")
+    assert logged.events().count("gap") == 1

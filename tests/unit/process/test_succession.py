@@ -10,6 +10,7 @@ import pytest
 from anycast_sdn.cluster.notes import LLDP_KEY
 from anycast_sdn.control import noted
 from anycast_sdn.control.agent_checks import Reported
+from anycast_sdn.control.noted import Term
 from anycast_sdn.core.checks import AnyCheck, HealthStatus, HttpCheck, TcpCheck
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.health import CheckResult, CheckState, name_of
@@ -156,6 +157,20 @@ def test_it_is_known_who_has_led_when(board: Board) -> None:
     first.lose()
     first.take_over()
     assert [term.member for term in second.app.succession.terms()] == ["first", "second", "first"]
+
+
+@pytest.mark.parametrize(
+    ("at", "others"),
+    [(50, []), (95, ["second"]), (150, ["second"]), (205, ["second", "third"]), (250, ["third"]), (350, [])],
+)
+def test_it_is_known_whose_logs_are_to_be_asked(board: Board, at: float, others: list[str]) -> None:
+    """Clocks of members may differ a little."""
+    member = Controller(board, "first")
+    leaders = ("second", 100.0), ("third", 200.0), ("first", 300.0)
+    for number, (name, began) in enumerate(leaders):
+        board.texts[f"terms/{number:016x}"] = noted.term_note(Term(f"{name}-0a0b0c0d", began))
+    member.app.succession.notes.member = "first-ffffffff"
+    assert member.app.succession.others_leading(at) == others
 
 
 # ------------------------------------------------------------------------------ health of servers
