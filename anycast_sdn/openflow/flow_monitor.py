@@ -21,7 +21,7 @@ from anycast_sdn.openflow.pending import MULTIPART
 
 _INITIAL, _ADD, _DELETE, _MODIFY, _INSTRUCTIONS = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 4  # ONFFMF_*
 _ADDED, _DELETED, _MODIFIED, _ABBREVIATED = range(4)  # ONFFME_*; the last one: a change of our own
-_WATCH, _FOLLOW = 0, 1  # names of monitors
+_WATCH = 0  # the name of this monitor; those that follow have the next ones
 _PAUSED, _RESUMED = nicira.FLOW_MONITOR + 1, nicira.FLOW_MONITOR + 2
 
 _EXPERIMENTER = ofp.OFPMP_EXPERIMENTER.to_bytes(2, "big")  # the kind of a multipart message
@@ -68,7 +68,9 @@ class Monitors:
     def __init__(self) -> None:
         self._watches = False
         self._follower: Follower | None = None
+        self._followed = _WATCH  # the name of the last monitor
         self._listing = 0  # transaction id of the request for all rules, until they have been told
+        self._is_paused = False
         self._are_used = False  # the switch may tell of changes
 
     def watch(self, switch: Asked) -> None:
@@ -80,13 +82,15 @@ class Monitors:
         """``follower`` is told of all rules, and then of every change, until ``follow_no_more``."""
         self.follow_no_more(switch)
         self._follower, self._are_used = follower, True
+        follower.paused(self._is_paused)
+        self._followed += 1
         flags = _INITIAL | _ADD | _DELETE | _MODIFY | _INSTRUCTIONS
-        self._listing = switch.ask_or_do_without(ofp.OFPT_MULTIPART_REQUEST, _request(_FOLLOW, flags))
+        self._listing = switch.ask_or_do_without(ofp.OFPT_MULTIPART_REQUEST, _request(self._followed, flags))
 
     def follow_no_more(self, switch: Asked) -> None:
         if self._follower:
             self._follower = None
-            cancelled = _extension(nicira.FLOW_MONITOR) + _FOLLOW.to_bytes(4, "big")
+            cancelled = _extension(nicira.FLOW_MONITOR) + self._followed.to_bytes(4, "big")
             switch.ask_or_do_without(ofp.OFPT_EXPERIMENTER, cancelled)
 
     def are_told_of(self, body: bytes) -> bool:
@@ -101,8 +105,10 @@ class Monitors:
         if self._follower is None:
             return [cookie for event, cookie, *_ in _updates(body) if event == _MODIFIED]
         follower = self._follower
+        if self._listing and xid != self._listing:
+            return []  # from before the list, for somebody who had followed before
         follower.told(Update(cookie, event == _DELETED, _entry(body, *at)) for event, cookie, *at in _updates(body))
-        if xid == self._listing and not more:
+        if self._listing and not more:
             self._listing = 0
             follower.listed()
         return []
@@ -110,8 +116,10 @@ class Monitors:
     def take_pause(self, body: bytes) -> None:
         """An experimenter message: the switch pauses, or goes on; others are ignored."""
         pauses = {_extension(_PAUSED): True, _extension(_RESUMED): False}.get(body)
-        if self._follower and pauses is not None:
-            self._follower.paused(pauses)
+        if pauses is not None:
+            self._is_paused = pauses
+            if self._follower:
+                self._follower.paused(pauses)
 
 
 def _extension(subtype: int) -> bytes:
