@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[3]
 TOPOLOGIES = sorted(path.name for path in (ROOT / "topologies").glob("*.yaml"))
 PAPERS = [str(path.relative_to(ROOT)) for folder in (ROOT, ROOT / "docs") for path in folder.glob("*.md")]
 SERVICES = [f"contrib/systemd/{name}.service" for name in ("anycast-sdn", "anycast-sdn-agent@")]
+CLUSTER = [str(path.relative_to(ROOT)) for path in (ROOT / "contrib/cluster").iterdir()]
 SOURCES = ["anycast_sdn", "contrib", "docs", "topologies", *(path.name for path in ROOT.glob("*.md")),
            "MANIFEST.in", "pyproject.toml", "setup.cfg", "setup.py"]  # fmt: skip
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -73,7 +74,7 @@ def test_a_wheel_holds_all_files_of_the_page(wheel: Path) -> None:
 
 def test_a_wheel_holds_the_papers_and_the_services(wheel: Path) -> None:
     places = [name.partition(".data/data/share/doc/anycast-sdn/")[2] for name in contents(wheel)]
-    assert sorted(filter(None, places)) == sorted([*PAPERS, *SERVICES])
+    assert sorted(filter(None, places)) == sorted([*PAPERS, *SERVICES, *CLUSTER])
 
 
 def test_an_index_shows_a_readme_whose_links_work_there(wheel: Path) -> None:
