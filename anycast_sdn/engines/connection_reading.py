@@ -24,6 +24,7 @@ from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.rules import FlowRule, Message
 
 PUT_BACK_AT_ONCE = 20  # flows in one slice: some milliseconds
+DOUBTED_AT_ONCE = 200  # likewise, where nothing is put back
 
 
 class Owner(Protocol):
@@ -60,6 +61,10 @@ class ConnectionReading(Strays):
             self._owner.adopt_code(rule)
         return super().take(rule)
 
+    @property
+    def knows_flows(self) -> bool:
+        return self._to_adopt == [] and not self._wiped
+
     def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
         if self._to_adopt is None:
             self._to_adopt = list(self._found) if self._begins else []
@@ -75,7 +80,8 @@ class ConnectionReading(Strays):
     def _walk(self, groups: Groups, now: float) -> Reaction:
         """The next flows, in the order of their numbers."""
         flows = self._owner.flows
-        numbers = flows.numbers_after(self._walked_to, PUT_BACK_AT_ONCE)
+        most = PUT_BACK_AT_ONCE if self._wiped or self._found else DOUBTED_AT_ONCE
+        numbers = flows.numbers_after(self._walked_to, most)
         self._is_walked = not numbers
         reaction = Reaction()
         for flow in filter(None, map(flows.by_number, numbers)):
