@@ -71,6 +71,22 @@ class Found(NamedTuple):
     unlisted: bool  # it does not list its rules, so that all were deleted
 
 
+class _Mastered(NamedTuple):
+    """By which generation this controller became a switch's master, and the cluster's term then."""
+
+    generation: int
+    term: int
+
+
+def _was_only_master(last: _Mastered, now: _Mastered, answered: Answered, turn: Turn) -> bool:
+    """Has nobody else been the switch's master since this controller was?"""
+    if answered.answer is RoleAnswer.UNSUPPORTED:
+        return turn is Turn.KEPT or last.generation == now.generation
+    if answered.generation == roles.NO_GENERATION:  # the switch was started anew
+        return last.term == now.term
+    return last.generation == answered.generation
+
+
 class Connections:
     """``react``: carries out what an event has led to (``AnycastApp``); ``ready``: called when a switch has become
     ready; ``later``: calls a function after so many seconds; ``released``: called when this controller is a switch's
@@ -104,7 +120,7 @@ class Connections:
         self.released = Released()
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
-        self._generations: dict[int, int] = {}  # by which this controller was a switch's master last
+        self._mastered: dict[int, _Mastered] = {}  # datapath id → as this controller was its master last
         self._introducing: dict[Channel, float] = {}  # → since when
         self._to_introduce_again: set[Channel] = set()  # of these
         self._comparing: dict[Channel, Found] = {}  # switches that have not been sent all wanted rules yet
@@ -209,12 +225,9 @@ class Connections:
             self._ahead.begin(switch)
 
     def _granted(self, switch: Channel, claim: Claim, answered: Answered, turn: Turn) -> None:
-        before = self._generations.get(switch.id)
-        self._generations[switch.id] = claim.generation
-        if answered.answer is RoleAnswer.UNSUPPORTED:
-            is_known = turn is Turn.KEPT or before == claim.generation
-        else:
-            is_known = before == answered.generation
+        last, now = self._mastered.get(switch.id), _Mastered(claim.generation, self._cluster.term())
+        self._mastered[switch.id] = now
+        is_known = last is not None and _was_only_master(last, now, answered, turn)
         if not is_known and self._controller.switches[switch.id].ever_synchronised:
             self.forget()
         if switch.is_master:
@@ -340,7 +353,8 @@ class Connections:
             self._to_introduce_again.discard(switch)
             self._introduce(switch)
             return
-        term = self._generations.get(switch.id, 0)
+        mastered = self._mastered.get(switch.id)
+        term = mastered.generation if mastered else 0
         self._controller.begin_reading(switch.id, found, features, term, None if found.unlisted else followed)
         self._controller.rest(switch.id, self.released.pop(switch.id), time.monotonic())
         seen = Found(len(found.flows), found.had_others, found.unlisted)

@@ -17,6 +17,8 @@ from anycast_sdn.cluster.cluster import Claim, RoleAnswer
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pending import RoleReply
 
+NO_GENERATION = (1 << 64) - 1  # of a switch that nobody has asked for a role since its start
+
 _Reply: TypeAlias = RoleReply | bool | None  # see ``RoleResult``
 
 

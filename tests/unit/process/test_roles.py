@@ -35,13 +35,14 @@ class Member:
         self.granted: set[int] = set()
         self.answers: list[tuple[RoleAnswer, int]] = []
         self.leader = False
+        self.terms = 1
         self._changed: Callable[[Collection[int]], None]
 
     def leads(self) -> bool:
         return self.leader
 
     def term(self) -> int:
-        return 1
+        return self.terms
 
     def is_master(self, dpid: int) -> bool:
         return dpid in self.granted
@@ -331,6 +332,22 @@ def test_a_switch_that_comes_back_is_known_if_nobody_else_had_it(other_was_maste
     one.work(again)
     assert (one.app.controller.switches[ARH1] is not managed) is other_was_master
     assert one.app.controller.switches[ARH1].synchronised
+
+
+@pytest.mark.parametrize("others_led", [False, True])
+def test_what_is_known_of_a_switch_that_was_started_anew_is_put_back_if_nobody_else_has_led(others_led: bool) -> None:
+    one, switch = Controller(), Switch()
+    one.cluster.claims[ARH1] = Claim(True, 5)
+    one.cluster.leader = True
+    end = one.connect(switch)
+    one.work(end)
+    managed = one.app.controller.switches[ARH1]
+    end.close("restarted")
+    switch.generation = switch.master = None
+    one.cluster.claims[ARH1] = Claim(True, 6)
+    one.cluster.terms += others_led
+    one.work(one.connect(switch))
+    assert (one.app.controller.switches[ARH1] is managed) is not others_led
 
 
 def test_a_stale_claim_is_repeated_with_what_the_cluster_says_then() -> None:
