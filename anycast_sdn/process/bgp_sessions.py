@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
+from typing import TypeVar
+
+from os_ken.lib import hub
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.notes import ANNOUNCED, Notes, name_of
@@ -24,6 +28,9 @@ from anycast_sdn.views.reasons import Session
 
 LOG = logging.getLogger(__name__)
 
+Item = TypeVar("Item")
+
+AT_ONCE = 100  # prefixes
 UNHEARD_S = 10.0  # what was noted counts for so long while etcd cannot be heard
 
 
@@ -38,15 +45,17 @@ class BgpSessions:
         self._notes = notes
         self._react = react
         self._again: set[str] = set()  # uplinks whose routes the controller does not know any more
-        uplinks = [own for uplink in controller.network.uplinks if (own := _of_member(uplink, notes.member))]
-        self.speakers = [Speaker(uplink) for uplink in uplinks]
-        self._ranks = {
-            uplink.name: _rank(uplink, notes.member) for uplink in controller.network.uplinks if uplink.bgp
-        }  # while another controller leads
+        self._uplinks = [uplink for uplink in controller.network.uplinks if uplink.bgp]
+        own = (_of_member(uplink, notes.member) for uplink in self._uplinks)
+        self.speakers = [Speaker(uplink) for uplink in own if uplink]
+        # While another controller leads:
+        self._ranks = {uplink.name: _rank(uplink, notes.member) for uplink in self._uplinks}
         self._advertised: dict[str, frozenset[Prefix]] = {}  # by this leader; uplink's name →
         self._noted: dict[str, frozenset[Prefix]] = {}  # by another; uplink's name →
         self._is_read = False  # has what was noted been read since it has changed?
         self._heard_at = 0.0
+        self._written: Mapping[str, str] = {}  # what ``advertised`` has returned,
+        self._written_for: dict[str, frozenset[Prefix]] = {}  # and for what
         notes.watch(self._changed)
 
     def begin_anew(self) -> None:
@@ -55,39 +64,50 @@ class BgpSessions:
 
     def exchange(self, now: float) -> None:
         """Give learned routes to the controller, and prefixes to advertise to the speakers."""
-        leads = self._cluster.leads()
-        if not leads:
+        if not self._cluster.leads():
             self._advertised.clear()
         if not self._advertised:
             self._read(now)
-        for speaker in self.speakers:
-            if leads:
-                self._exchange(speaker, now)
-            else:
+        if self._cluster.leads():
+            for uplink in self._uplinks:
+                self._exchange(uplink, now)
+        else:
+            for speaker in self.speakers:
                 self._follow(speaker)
 
-    def advertised(self) -> dict[str, str]:
-        """Prefix → the uplinks where the leader advertises it, as it is noted.
+    def advertised(self) -> Mapping[str, str]:
+        """Prefix → the uplinks where the leader advertises it, as it is noted.  Others have turns meanwhile.
 
         Where it does not know yet what to advertise, that is what its predecessor did.
         """
-        uplinks: dict[Prefix, list[str]] = {}
-        for name, prefixes in sorted((self._noted | self._advertised).items()):
-            for prefix in prefixes:
-                uplinks.setdefault(prefix, []).append(name)
-        return {str(prefix): json.dumps(names) for prefix, names in uplinks.items()}
+        known = self._noted | self._advertised
+        if known != self._written_for:
+            uplinks: dict[Prefix, tuple[str, ...]] = {}
+            for name, prefixes in sorted(known.items()):
+                for prefix in prefixes:
+                    uplinks[prefix] = (*uplinks.get(prefix, ()), name)
+            written = {_text(prefix): _names_text(names) for prefix, names in _in_turns(uplinks.items())}
+            self._written, self._written_for = written, known
+        return self._written
 
     @isolated
-    def _exchange(self, speaker: Speaker, now: float) -> None:
+    def _exchange(self, uplink: Uplink, now: float) -> None:
+        """Members with a session at an uplink follow the leader, whether it has one there itself or not."""
+        prefixes = self._controller.advertised(uplink, now)
+        if prefixes is not None:
+            self._advertised[uplink.name] = prefixes
+        for speaker in self.speakers:
+            if speaker.uplink.name == uplink.name:
+                self._speak(speaker, prefixes, now)
+
+    def _speak(self, speaker: Speaker, prefixes: frozenset[Prefix] | None, now: float) -> None:
         if events := speaker.pop_events():
             self._react(Outcome(events=events))
         name = speaker.uplink.name
         if (routes := speaker.pop_changed()) is not None or name in self._again:
             self._again.discard(name)
             self._react(self._controller.set_learned(name, speaker.routes if routes is None else routes, now))
-        prefixes = self._controller.advertised(speaker.uplink, now)
         if prefixes is not None:
-            self._advertised[speaker.uplink.name] = prefixes
             speaker.announce(prefixes)
             speaker.start()
 
@@ -120,14 +140,14 @@ class BgpSessions:
         if self._is_read:
             return
         found: dict[str, set[Prefix]] = {}
-        for prefix, text in self._notes.below(ANNOUNCED).items():
-            try:
-                for name in json.loads(text):
-                    found.setdefault(name, set()).add(Prefix.parse(prefix))
-            except (ValueError, TypeError):
-                LOG.warning("etcd has no usable note of %s, so it is not advertised", ascii(prefix))
-        self._noted = {name: frozenset(prefixes) for name, prefixes in found.items()}
         self._is_read = True
+        for prefix, text in _in_turns(self._notes.below(ANNOUNCED).items()):
+            try:
+                for name in _names(text):
+                    found.setdefault(name, set()).add(_prefix(prefix))
+            except ValueError:
+                LOG.warning("etcd has no usable note of %s, so it is not advertised", ascii(prefix))
+        self._noted = {name: frozenset(prefixes) for name, prefixes in found.items() if name in self._ranks}
 
     # ---------------------------------------------------------------- what is shown
 
@@ -158,3 +178,30 @@ def _rank(uplink: Uplink, member: str) -> int:
     """Of a member with a session of its own, by the order in the file; 0: only the leader has one."""
     names = [each.name for each in uplink.bgp.members] if uplink.bgp else []
     return 1 + names.index(name_of(member)) if name_of(member) in names else 0
+
+
+def _in_turns(items: Iterable[Item]) -> Iterator[Item]:
+    """There may be thousands: after each ``AT_ONCE`` other green threads have a turn."""
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % AT_ONCE == 0:
+            hub.sleep(0)
+
+
+# Of thousands of prefixes few change at a time.
+_text = lru_cache(1 << 14)(str)
+_prefix = lru_cache(1 << 14)(Prefix.parse)
+
+
+@lru_cache(1 << 10)
+def _names(text: str) -> tuple[str, ...]:
+    """Raises ValueError."""
+    names = json.loads(text)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError("not a list of names")
+    return tuple(names)
+
+
+@lru_cache(1 << 10)
+def _names_text(names: tuple[str, ...]) -> str:
+    return json.dumps(names)

@@ -153,6 +153,15 @@ def test_without_members_in_the_network_file_only_the_leader_has_sessions(pair: 
     assert pair.second.said() == ({str(NEAR)}, 0)
 
 
+def test_a_leader_without_a_session_somewhere_decides_what_others_advertise_there(pair: Pair) -> None:
+    (own,) = (each for each in pair.first.bgp.speakers if each.uplink.name == "up1")
+    pair.first.bgp.speakers.remove(own)
+    pair.first.wanted["up1"] = frozenset((NEAR,))
+    pair.step()
+    assert pair.first.said() is None
+    assert pair.second.said() == ({str(NEAR)}, 2)
+
+
 def test_a_member_without_an_entry_has_no_session(pair: Pair) -> None:
     network = pair.first.app.controller.network
     assert bgp_sessions._of_member(network.uplinks[0], "m7-00000000") is None
