@@ -11,7 +11,8 @@ The rules this file keeps, beside those of ``store.store``:
   more keys than a transaction has is put in ``pending``, as one text, and counts from then on; its keys follow.
 - A change that etcd has not answered is asked for again, under the same condition: so it is made once, and not at all
   after ``version`` has changed otherwise.  ``version`` has a text that nobody else writes, and tells.
-- First enrolments are put in batches, ``version`` last.  Without ``version`` there are none.
+- First enrolments are put in batches, ``version`` last: without it there are none.  Whoever puts ``meta/cluster``
+  writes them; another controller waits, and takes over when that takes too long.
 - Enrolments that vanish from etcd have not been removed by an operator: etcd was rebuilt.  What is in memory goes on,
   and is written back.  etcd that was restored from an older state counts as it is.
 - What this release cannot read replaces nothing: what was read before goes on, and changes are refused.
@@ -52,6 +53,8 @@ AWAY_S = 2.0  # changes wait so long for an etcd that has just gone: electing a 
 ANSWER_S = 2.5  # a change that is not answered is asked for again for so long
 PAUSE_S = 0.05
 ATTEMPTS = 4
+WRITING_S = 5.0  # whoever has begun to write first enrolments is waited for, so long
+NO_ENROLMENTS = "holds no enrolments any more: this controller goes on with those that it has"
 
 
 class EtcdStore:
@@ -83,9 +86,7 @@ class EtcdStore:
         with self._failures_named():
             if not self._mirror.revision:
                 self._mirror.load()
-            if VERSION not in self._mirror.values and not self._identity:
-                self._write_all(EnrolledKeys().after(changes_of(first)), uuid.uuid4().hex)
-                self._reach(0)
+            self._enter_first(first)
         self._look([VERSION])
         if self._trouble and not self._revision:
             raise StoreError(self.problem)
@@ -108,8 +109,8 @@ class EtcdStore:
     def check(self) -> None:
         try:
             with self._looking:
-                if self._is_lost:
-                    self._write_back()
+                if self._is_lost:  # whoever has begun to write back has not ended
+                    self._write_back(self._mirror.values.get(IDENTITY))
             if not self.problem:
                 self._fold()
         except EtcdError as error:
@@ -199,19 +200,37 @@ class EtcdStore:
                 break
         self._reach(done.revision)
 
-    def _write_all(self, texts: Texts, identity: str) -> int:
-        """Into an etcd that has no enrolments → the revision of ``version``, also if another controller was first.
+    def _enter_first(self, first: Iterable[AnycastGroup]) -> None:
+        """Unless there are enrolments.  Raises EtcdError."""
+        mirror = self._mirror
+        texts = EnrolledKeys().after(changes_of(first)) if VERSION not in mirror.values else {}
+        gives_up_at = mirror.clock() + WRITING_S
+        while VERSION not in mirror.values and not self._identity:
+            writer = mirror.values.get(IDENTITY)
+            if writer is None or mirror.clock() >= gives_up_at:
+                self._write_all(texts, writer)
+            else:
+                mirror.pause(PAUSE_S)
+            self._reach(0)
 
-        Raises EtcdError.
+    def _write_all(self, texts: Texts, writer: Value | None) -> int:
+        """Into an etcd that has no enrolments, in the place of this one who has begun → the revision of ``version``.
+
+        0: another controller does it.  Raises EtcdError.
         """
-        path, values = self._mirror.prefix, self._mirror.values
-        left = {key: None for key in values if key.startswith(ENROLMENTS) and key not in texts}
-        for batch in batches(path, {**left, **texts}):
-            if not self._mirror.etcd.transact([Is(path + VERSION, 0)], batch).succeeded:
-                break
+        etcd, path = self._mirror.etcd, self._mirror.prefix
+        identity = self._identity or (writer.text if writer else uuid.uuid4().hex)
+        begin = [Put(path + IDENTITY, identity), Put(path + SCHEMA_KEY, str(SCHEMA))]
+        begun = etcd.transact([Is(path + VERSION, 0), Is(path + IDENTITY, writer.modified if writer else 0)], begin)
+        if not begun.succeeded:
+            return 0
+        conditions = [Is(path + VERSION, 0), Is(path + IDENTITY, begun.revision)]
+        left = [key for key in self._mirror.values if key.startswith((*ENROLMENTS, PENDING)) and key not in texts]
+        for batch in batches(path, {**dict.fromkeys(left), **texts}):
+            if not etcd.transact(conditions, batch).succeeded:
+                return 0
         mark = uuid.uuid4().hex
-        last = [Put(path + IDENTITY, identity), Put(path + SCHEMA_KEY, str(SCHEMA)), Put(path + VERSION, mark)]
-        return self._made([Is(path + VERSION, 0)], last, mark)
+        return self._made(conditions, [Put(path + VERSION, mark)], mark)
 
     def _must_be_there(self) -> None:
         """Raises StoreError while nothing can be stored."""
@@ -244,6 +263,9 @@ class EtcdStore:
             return
         with self._looking:
             values = self._mirror.values
+            if self._mirror.revision < self._revision and self._times_gone_back == self._mirror.times_gone_back:
+                self._is_behind = True  # the mirror has not reached yet what was made here
+                return
             if self._trouble_with(values):
                 self._is_behind = True
                 return
@@ -266,12 +288,12 @@ class EtcdStore:
                 "that wrote it"
             )
         elif self._is_lost:
-            self._trouble = "holds no enrolments any more: this controller goes on with those that it has"
-            LOG.warning("%s: %s", self.path, self._trouble)
-            try:
-                self._write_back()
-            except EtcdError as error:
-                LOG.debug("%s: %s", self.path, error)  # ``check`` tries again
+            said, self._trouble = self._trouble, NO_ENROLMENTS
+            if said != self._trouble:
+                LOG.warning("%s: %s", self.path, self._trouble)
+            with suppress(EtcdError):  # ``check`` tries again
+                if identity is None:
+                    self._write_back(None)
         elif self._identity and identity and identity.text != self._identity:
             self._trouble = (
                 "holds enrolments of another origin (meta/cluster): this controller goes on with those that it has; "
@@ -279,13 +301,15 @@ class EtcdStore:
             )
         else:
             self._trouble = ""
-            self._identity = identity.text if identity else ""
+            if identity and VERSION in values:
+                self._identity = identity.text
         return self._trouble
 
-    def _write_back(self) -> None:
-        """What is in memory, into an etcd that was rebuilt.  Raises EtcdError."""
-        if made := self._write_all(self._keys.texts(), self._identity):
+    def _write_back(self, writer: Value | None) -> None:
+        """What is in memory, into an etcd that was rebuilt; ``writer``: as of ``_write_all``.  Raises EtcdError."""
+        if made := self._write_all(self._keys.texts(), writer):
             self._revision, self._is_lost, self._trouble = made, False, ""
+            self._times_gone_back = self._mirror.times_gone_back
             LOG.warning("%s: was empty; the enrolments of this controller have been written back", self.path)
 
     def _take_over(self, values: Mapping[str, Value]) -> None:
@@ -298,7 +322,7 @@ class EtcdStore:
             return  # read before a change that was made here
         before, is_told = self._stored, self._revision and version.text not in self._marks
         self._enter(version.modified)
-        if has_gone_back:
+        if has_gone_back and self._stored[1:] != before[1:]:
             LOG.warning(
                 "%s: has been restored from an older state: %s and %s now, %s and %s before",
                 self.path, *_counted(self._stored), *_counted(before),

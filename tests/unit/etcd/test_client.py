@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -63,7 +63,7 @@ class Endpoint:
             threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as file:
+        with suppress(OSError), connection, connection.makefile("rb") as file:
             while line := file.readline():
                 fields: dict[str, str] = {}
                 while (field := file.readline().decode().strip()):
@@ -156,7 +156,7 @@ def test_what_only_reads_is_asked_at_the_next_endpoint(endpoint: Make, silent: b
 def test_an_answer_that_drips_has_a_deadline(endpoint: Make) -> None:
     class Dripping(Endpoint):
         def _answer(self, connection: socket.socket) -> None:
-            with connection:
+            with suppress(OSError), connection:
                 connection.sendall(b"HTTP/1.1 200 x\r\nContent-Length: 1000\r\n\r\n")
                 for _ in range(40):
                     connection.sendall(b" ")

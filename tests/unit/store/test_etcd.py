@@ -307,6 +307,34 @@ class TestRebuilt:
         assert one.store.problem == ""
         one.change(PutServer("web", ONE))
 
+    def test_one_controller_writes_back_and_another_one_completes_it(self, etcd: FakeEtcd) -> None:
+        one, other = Member(etcd).opened(enrolled(WEB, *MANY)), Member(etcd).opened()
+        etcd.rebuild()
+        one.client.fail(None, None, None, Fault.UNREACHABLE)  # it reads, begins, and then its connection breaks
+        one.catch_up()
+        one.client.fault = Fault.UNREACHABLE
+        other.catch_up()
+        assert PATH + "version" not in etcd.values
+        other.store.check()
+        one.client.fault = None
+        assert other.store.problem == ""
+        for each in (one, other, Member(etcd).opened(MAIL)):
+            each.catch_up()
+            assert (each.groups(), each.store.problem) == ({"web": enrolled(WEB, *MANY)}, "")
+
+    def test_a_controller_that_starts_meanwhile_waits_for_what_is_written_back(self, etcd: FakeEtcd) -> None:
+        one, joining = Member(etcd).opened(WEB), Member(etcd)
+        etcd.rebuild()
+        one.client.fail(None, None, Fault.UNREACHABLE)
+        one.catch_up()
+
+        def pause(seconds: float) -> None:
+            etcd.advance(seconds)
+            one.store.check()
+
+        joining.mirror.pause = pause
+        assert joining.opened(MAIL).groups() == {"web": WEB}
+
     def test_keys_that_were_deleted_by_hand_are_written_back(self, etcd: FakeEtcd) -> None:
         one = Member(etcd).opened(WEB)
         etcd.transact((), [DeleteBelow(PATH)])
