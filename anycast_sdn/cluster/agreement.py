@@ -26,13 +26,13 @@ ATTEMPTS = 4
 
 
 class Agreement:
-    """``problem``: how this controller's file differs from that of the others; "" if it does not."""
+    """``differs``: where this controller's file differs from one that was accepted since it has joined."""
 
     def __init__(self, mirror: Mirror, network: Network) -> None:
         self._mirror = mirror
         self._network = network
         self._digests = digests(network)
-        self.problem = ""
+        self.differs = ""
 
     def join(self) -> None:
         """The first one puts its file there, the others compare.  Raises ConfigurationError, EtcdError."""
@@ -80,9 +80,9 @@ class Agreement:
             with suppress(EtcdError):  # etcd was rebuilt; the next one that joins puts it there otherwise
                 self._put(0)
         differs = self.difference()
-        if differs and not self.problem:
+        if differs and not self.differs:
             LOG.warning("another network file has been accepted: start this controller anew with it (%s)", differs)
-        self.problem = differs and f"the controllers' network file is another one now: {differs}"
+        self.differs = differs
 
 
 def _read(text: str) -> Mapping[str, str]:

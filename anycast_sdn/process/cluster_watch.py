@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 
 from os_ken.lib import hub
 
+from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.keys import LEADER, MEMBERS
 from anycast_sdn.cluster.watching import Watching
 from anycast_sdn.core.events import Event
@@ -20,8 +21,9 @@ ENDPOINTS_S = 3.0  # between two looks at the endpoints of etcd
 
 
 class ClusterWatch:
-    def __init__(self, peers: Peers, mirror: Mirror) -> None:
+    def __init__(self, peers: Peers, mirror: Mirror, agreement: Agreement) -> None:
         self._peers = peers
+        self._agreement = agreement
         self._mirror = mirror
         self._watching = Watching(peers.own)
         self._endpoints = dict.fromkeys(mirror.etcd.endpoints, "")
@@ -62,6 +64,7 @@ class ClusterWatch:
             behind_s=max(0.0, now - self._mirror.heard_at),
             endpoints=dict(self._endpoints),
             takeovers=watching.takeovers,
+            network=self._agreement.differs,
         )
 
     def _look_at_endpoints(self) -> None:

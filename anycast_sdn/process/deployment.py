@@ -94,9 +94,10 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
     sockets, threads = patcher.original("socket"), patcher.original("threading")
     lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
     mirror = Mirror(etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
+    agreement = Agreement(mirror, network)
     try:
         mirror.load()
-        Agreement(mirror, network).join()
+        agreement.join()
     except EtcdError as error:
         raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
     store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
@@ -105,7 +106,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
     names = {switch.dpid: switch.name for switch in network.switches}
     cluster = EtcdCluster(mirror, lease, member, options.member, rest, names, peers.url)
     cluster.join(hub.sleep)
-    watch = ClusterWatch(peers, mirror)
+    watch = ClusterWatch(peers, mirror, agreement)
     notes = EtcdNotes(mirror, member)
     ended, woken = threading.Event(), threading.Event()
     cluster.wake = woken.set

@@ -33,6 +33,7 @@ class ClusterState:
     behind_s: float  # the last that was heard of etcd is so old
     endpoints: Mapping[str, str]  # of etcd → why it is not healthy, "" if it is
     takeovers: int
+    network: str = ""  # how this member's network file differs from that of the others
 
     @property
     def leads(self) -> bool:
@@ -113,6 +114,12 @@ def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:
         yield Reason(
             "leader.none", Subject("controller", ""), "no member of the cluster leads",
             "Flows go on; routes do not follow when links change, and nothing that is enrolled can be changed.",
+        )  # fmt: skip
+    if state.network:
+        yield Reason(
+            "network.file", Subject("controller", ""),
+            f"another network file has been accepted for the cluster; different: {state.network}",
+            "This member goes on with its own: start it anew with the other one.", Severity.WARNING,
         )  # fmt: skip
     for name in sorted(state.missing):
         yield Reason(

@@ -51,14 +51,14 @@ def test_a_file_that_was_accepted_is_that_of_all_from_then_on() -> None:
     running.join()
     assert agreement(etcd, THERE)[0].accept() == "switches: arh1"
     catch_up(mirror)
-    assert running.problem == "the controllers' network file is another one now: switches: arh1"
+    assert running.differs == "switches: arh1"
     agreement(etcd, THERE)[0].join()
     with pytest.raises(ConfigurationError):
         agreement(etcd, HERE)[0].join()
     assert agreement(etcd, THERE)[0].accept() == ""
     assert agreement(etcd, HERE)[0].accept() == "switches: arh1"
     catch_up(mirror)
-    assert running.problem == ""
+    assert running.differs == ""
 
 
 def test_it_is_put_once_more_where_etcd_does_not_answer_or_was_rebuilt() -> None:

@@ -57,6 +57,11 @@ def test_what_is_missing_is_named_and_is_a_reason() -> None:
     ]  # fmt: skip
 
 
+def test_another_network_file_that_was_accepted_is_a_reason() -> None:
+    (reason,) = cluster_reasons(replace(STATE, network="switches: arh1"))
+    assert (reason.code, "different: switches: arh1" in reason.sentence) == ("network.file", True)
+
+
 def test_without_etcd_or_a_leader_health_says_what_follows() -> None:
     (away,) = cluster_reasons(replace(STATE, etcd_away_s=3.0, leaderless_s=9.0, problem="timed out"))
     assert away.code == "etcd.lost"
