@@ -53,15 +53,15 @@ class Transaction(NamedTuple):
 
 class Election:
     """``prefix``: of all keys; ``member``: its id; ``told``: what it tells of itself; ``dpids``: all switches;
-    ``first_offset``: random, so that generations differ from those before etcd was rebuilt.
+    ``jump``: a random number, see ``View.offset``.
     """
 
-    def __init__(self, prefix: str, member: str, told: MemberKey, dpids: Collection[int], first_offset: int) -> None:
+    def __init__(self, prefix: str, member: str, told: MemberKey, dpids: Collection[int], jump: int) -> None:
         self._prefix = prefix
         self.member = member
         self.told = told
         self._dpids = sorted(dpids)
-        self._first_offset = first_offset
+        self._jump = jump
         self.view = View()
         self.claims = Claims(member, self.view)
         self.lease = 0
@@ -202,12 +202,10 @@ class Election:
 
     def _lead(self, now: float) -> Iterator[Transaction]:
         view = self.view
-        eligible = view.eligible()
-        if self.member not in eligible or self._lasts("behind", now) >= BEHIND_S:
-            others = {member: told for member, told in eligible.items() if member != self.member}
-            if line := successors(others, self._dpids):
-                yield self._make_leader(line[0], now)
-                return
+        must = self.member not in view.eligible() or self._lasts("behind", now) >= BEHIND_S
+        if must and (hand_over := self.hand_over(now)):
+            yield hand_over
+            return
         own = self.told._replace(switches=self.claims.reached(now))
         wanted = wanted_masters({**view.members, self.member: own}, self.member, self._dpids)
         missing = [dpid for dpid, member in wanted.items() if not self._has(dpid, member)]
@@ -217,6 +215,12 @@ class Election:
         for key in view.values:
             if key.startswith(DRAINS) and self._lasts(key, now) >= FORGET_DRAIN_S:
                 yield Transaction([self._unchanged(key)], [Delete(self._path(key))])
+
+    def hand_over(self, now: float) -> Transaction | None:
+        """To the member that should lead after this one, if this one leads and there is another."""
+        others = {member: told for member, told in self.view.eligible().items() if member != self.member}
+        line = successors(others, self._dpids) if self.view.leader == self.member else []
+        return self._make_leader(line[0], now) if line else None
 
     def _give_back(self, now: float) -> Iterator[Transaction]:
         view = self.view
@@ -295,7 +299,7 @@ class Election:
         operations: list[Operation] = []
         for dpid in dpids:
             key = of_switch(GENERATIONS, dpid)
-            held = Held(member, self.view.offset(dpid, self._first_offset), self.view.modified(key))
+            held = Held(member, self.view.offset(dpid, self._jump), self.view.modified(key))
             conditions.append(self._unchanged(key))
             operations.append(Put(self._path(of_switch(MASTERS, dpid)), member, self._lease(member)))
             operations.append(Put(self._path(key), held.text()))

@@ -52,13 +52,14 @@ class EtcdCluster:
         switches: Mapping[int, str],
         peer: str = "",
         clock: Callable[[], float] = time.monotonic,
+        random: Callable[[int], int] = secrets.randbits,
     ) -> None:
         self._mirror = mirror
         self._lease = lease
         self.member = member
         self._clock = clock
         told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3))
-        self._election = Election(mirror.prefix, member, told, switches, secrets.randbits(32))
+        self._election = Election(mirror.prefix, member, told, switches, random(32))
         self._claims = self._election.claims
         self._notices = Notices(self._election, switches)
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None

@@ -108,14 +108,15 @@ class View:
         """The one that was given out last."""
         return generation(self.held(dpid).offset, self.modified(of_switch(GENERATIONS, dpid)))
 
-    def offset(self, dpid: int, first: int) -> int:
+    def offset(self, dpid: int, jump: int) -> int:
         """What the next generation is to be counted from, so that it is later than all that were seen.
 
-        ``first``: where nobody has had the switch yet.  After etcd has been rebuilt its revisions begin anew.
+        ``jump``: a random number.  After etcd has been rebuilt, or restored, revisions come again, and some of them may
+        have been used by those whom nobody here has heard of.
         """
         there = of_switch(GENERATIONS, dpid) in self.values
-        offset = self.held(dpid).offset if there else first
+        offset = self.held(dpid).offset if there else jump
         highest = self._highest.get(dpid)
         if highest is not None and distance(generation(offset, self.revision), highest) > 0:
-            return highest
+            return generation(highest, jump)
         return offset

@@ -14,12 +14,12 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.lease import DEAF_S
-from anycast_sdn.core.events import Event
 from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.simulation.roles import IsSlave, Role, Roles, Stale
@@ -65,7 +65,7 @@ class Process:
         self.id = f"{name}-{number:08x}"
         self.is_frozen = False
         self.is_cut = False
-        self.events: list[Event] = []
+        self.events: list[Any] = []  # that were reported
         self.begun: Counter[int] = Counter()  # how often it has had to read a switch
         self.asked: Counter[int] = Counter()
         self.led: list[int] = []  # terms
@@ -77,7 +77,9 @@ class Process:
         self.lease = FakeLease(lambda: world.etcd.now)
         lease: Any = self.lease
         names = {dpid: f"s{dpid}" for dpid in world.switches}
-        self.cluster = EtcdCluster(self.mirror, lease, self.id, name, "rest", names, clock=self.clock)
+        self.cluster = EtcdCluster(
+            self.mirror, lease, self.id, name, "rest", names, clock=self.clock, random=Random(number).getrandbits
+        )
         self.cluster.watch(self._ask_all)
         self.cluster.report = self.events.append
         self.cluster.wake = lambda: None
@@ -231,6 +233,9 @@ class World:
         return self.etcd.now - began
 
     # ---------------------------------------------------------------- what is so now
+
+    def process(self, name: str) -> Process | None:
+        return next((process for process in self.members if process.id.startswith(f"{name}-")), None)
 
     @property
     def _running(self) -> Sequence[Process]:
