@@ -110,7 +110,7 @@ def mend(world: World) -> None:
             process.connect(dpid)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(events, max_size=25))
 def test_any_history_ends_well(history: list[tuple[object, ...]]) -> None:
     world = World(3, ["m0", "m1", "m2"], unfenced=[UNFENCED])
@@ -118,7 +118,7 @@ def test_any_history_ends_well(history: list[tuple[object, ...]]) -> None:
         happen(world, event)
     mend(world)
     world.until(world.is_whole, HEALED_S)
-    world.run(HEALED_S)
+    world.run(HEALED_S, step_s=0.25)
     assert world.is_whole()
     assert world.requests_in(10) == 0
     for process in world.members:

@@ -212,9 +212,9 @@ class World:
     def mend(self, process: Process) -> None:
         process.client.fault, process.client.is_deaf = None, False
 
-    def run(self, seconds: float) -> None:
-        for _ in range(max(1, round(seconds / STEP_S))):
-            self.etcd.advance(STEP_S)
+    def run(self, seconds: float, step_s: float = STEP_S) -> None:
+        for _ in range(max(1, round(seconds / step_s))):
+            self.etcd.advance(step_s)
             for process in self.members:
                 process.hear()
             for process in self.members:
