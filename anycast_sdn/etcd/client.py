@@ -194,6 +194,14 @@ class Etcd:
             if "lease not found" not in str(error):
                 raise
 
+    def compact(self, revision: int) -> None:
+        """What was before this revision may be forgotten, of all keys of etcd.  Raises EtcdError."""
+        try:
+            self._ask("kv/compaction", {"revision": revision}, repeat=True)
+        except EtcdError as error:
+            if "has been compacted" not in str(error):
+                raise
+
     def watch(self, prefix: str, after: int, deaf_s: float) -> Iterator[Changes]:
         """What changes below ``prefix`` after this revision, until the connection ends: then EtcdError.
 
@@ -354,6 +362,7 @@ _ADVICE = (
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not accepted here: --etcd-ca"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// instead of https://"),
     ("HTTP request to an HTTPS server", "it speaks TLS: write https:// instead of http://"),
+    ("database space exceeded", "its quota is used up: etcdctl compaction, defrag, and alarm disarm"),
     ("404", "it has no API v3 in JSON: etcd 3.4 or later is needed"),
 )  # fmt: skip
 

@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from anycast_sdn.core.model import AnycastGroup
 from anycast_sdn.core.words import counted
 from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Unsure, Value
+from anycast_sdn.etcd.compaction import Compaction
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.store.etcd_keys import (
     ENROLMENTS,
@@ -74,6 +75,7 @@ class EtcdStore:
         self._is_behind = True  # keys have changed that were not looked at
         self._marks: set[str] = set()  # of changes that are being made here
         self._changed: Callable[[Stored], None] = lambda stored: None
+        self._compaction = Compaction(mirror)
         self._looking = threading.Lock()  # decoding what is large pauses
         mirror.listen(self._look)
 
@@ -113,6 +115,7 @@ class EtcdStore:
                     self._write_back(self._mirror.values.get(IDENTITY))
             if not self.problem:
                 self._fold()
+            self._compaction.check()
         except EtcdError as error:
             LOG.debug("%s: %s", self.path, error)  # the next check tries again
 

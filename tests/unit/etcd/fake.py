@@ -118,9 +118,9 @@ class FakeEtcd:
     def hold(self, request: Callable[[], object]) -> None:
         self._late.append(request)
 
-    def compact(self) -> None:
-        """Forget all that was before."""
-        self.compacted = self.revision
+    def compact(self, revision: int = 0) -> None:
+        """Forget all that was before; 0: before now."""
+        self.compacted = max(self.compacted, revision or self.revision)
 
     def restart(self) -> None:
         """All watches end."""
@@ -254,6 +254,9 @@ class FakeClient(Etcd):
 
     def revoke(self, lease: int) -> None:
         self._carried_out(lambda: self.server.revoke(lease))
+
+    def compact(self, revision: int) -> None:
+        self._carried_out(lambda: self.server.compact(revision))
 
     def watch(self, prefix: str, after: int, deaf_s: float) -> Iterator[Changes]:
         server = self.server
