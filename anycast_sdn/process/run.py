@@ -28,7 +28,7 @@ from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
 from anycast_sdn.process.app import AnycastApp, SecureRandom
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
-from anycast_sdn.process.deployment import Deployment, EtcdOptions, alone, in_etcd
+from anycast_sdn.process.deployment import Deployment, EtcdOptions, alone
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_keeper import FlowKeeper
@@ -77,7 +77,7 @@ def run(
         if app:
             app.set_groups(groups, registry.edges)
 
-    deployment = in_etcd(etcd, network, str(rest), database) if etcd else alone(database)
+    deployment = _in_etcd(etcd, network, str(rest), database) if etcd else alone(database)
     store, cluster = deployment.store, deployment.cluster
     registry = Registry(network, store, on_change)
     raise_file_limit()
@@ -125,6 +125,12 @@ def run(
     for each in reversed(keepers):
         each.finish()
     LOG.info("stopped")
+
+
+def _in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) -> Deployment:
+    from anycast_sdn.process.clustered import in_etcd  # not where a controller is alone
+
+    return in_etcd(options, network, rest, database)
 
 
 def _keep(
