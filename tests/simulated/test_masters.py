@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from scenes import SERVICE, ask, bindings, both_engines, client_edge, managed, payloads, rules_alone, web
+from turns import Turns
 
 from anycast_sdn.core.binding_numbers import COUNT_BITS
 from anycast_sdn.core.roles import Pooling
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, PutBinding, RemoveBinding
-from anycast_sdn.simulation.network import SimulatedNetwork
 
 pytestmark = both_engines
 
@@ -35,28 +35,6 @@ def busy_network(build):
         ask(net, service=SERVICE[v6])
         ask(net, "h2", SERVICE[v6])
     return net
-
-
-class Turns:
-    """The controllers of a network, of which one at a time is the master of all switches."""
-
-    def __init__(self, net: SimulatedNetwork) -> None:
-        self.net = net
-        self.first = net.controller
-        self.second = net._new_controller(self.first.groups)
-        net.channels.term = 10
-
-    def take_over(self, controller):
-        """→ the messages that are sent to switches because of that."""
-        net = self.net
-        net.settle()
-        before = net.controller
-        net.channels.term += 1
-        net.channels.replace_controller(controller)
-        before.begin_anew(net.now)
-        while before.is_busy():
-            before.work(net.now)
-        return net._connect_all()
 
 
 @rules_alone

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 from scenes import SECOND_SERVICE, SERVICE, ask, group, managed, network, payloads
+from tracked_flows import as_known, codes, flows, serve_all
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptFlow
-from anycast_sdn.core.model import ICMP, TCP, UDP, Affinity, FlowKey, Prefix
+from anycast_sdn.core.model import ICMP, TCP, UDP, Affinity, FlowKey
 from anycast_sdn.core.roles import EngineName
-from anycast_sdn.core.tracked_address import TrackedLayout
 from anycast_sdn.description.model import Network
-from anycast_sdn.openflow import builders, readback
-from anycast_sdn.openflow.frames import parse_ip, source_of
+from anycast_sdn.openflow import builders
+from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import TCP_ACK, TCP_RST, EndConnection
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -41,35 +41,6 @@ def with_engines(described: Network, *engines: EngineName) -> Network:
         for switch in described.switches
     ]
     return replace(described, switches=tuple(switches))
-
-
-def flows(net: SimulatedNetwork) -> list[Binding]:
-    return list(managed(net, "arh1").engine.flows)
-
-
-def speak(net: SimulatedNetwork, flow: Binding) -> None:
-    """The server of the flow sends something, unasked."""
-    host = net.host("as2")
-    ports = flow.key.destination_port, flow.key.source_port
-    net.send("as2", host.packet(flow.translated, flow.key.protocol, *ports, payload=b"news", tcp_flags=TCP_ACK))
-    net.settle()
-
-
-def serve_all(net: SimulatedNetwork, known: list[Binding]) -> None:
-    """The flows go on in both directions, as they were; what the server sends reaches the client first."""
-    for flow in known:
-        client = "h1" if flow.key.protocol == UDP else "h2"
-        before = len(net.host(client).received)
-        speak(net, flow)
-        assert payloads(net.host(client).received[before:], 8 if flow.key.protocol == UDP else 20) == [b"news"]
-        sent = net.host(client).packet(
-            flow.key.destination, flow.key.protocol, flow.key.source_port, flow.key.destination_port, tcp_flags=TCP_ACK
-        )
-        before = len(net.host("as2").received)
-        net.send(client, sent)
-        net.settle()
-        assert source_of(net.host("as2").received[before]) == flow.translated
-    assert [flow[:6] for flow in flows(net)] == [flow[:6] for flow in known]
 
 
 def test_connections_are_put_back_when_a_switch_has_lost_them() -> None:
@@ -114,14 +85,6 @@ def test_a_controller_that_uses_the_tracker_takes_over_flows_that_rules_have() -
     net.check_recompute_changes_nothing()
 
 
-def codes(net: SimulatedNetwork) -> dict[bytes, int]:
-    """ANY → its code, by the switch's rules."""
-    layouts = {v6: TrackedLayout((Prefix.parse("2001:db8:1::/64" if v6 else "10.1.0.0/24"),), 128 if v6 else 32)
-               for v6 in (False, True)}  # fmt: skip
-    found = [readback.tracked_service(rule, layouts) for rule in net.switches["arh1"].flows.values()]
-    return {service.network: code for service, code in filter(None, found)}
-
-
 def test_services_keep_their_codes_when_the_controller_restarts() -> None:
     net = network("figure1", "as2", engines=(EngineName.CONNTRACK,))
     both = {"web": net.controller.groups.get("web"), "other": group(net.network, "other", SECOND_SERVICE, "as3")}
@@ -133,11 +96,6 @@ def test_services_keep_their_codes_when_the_controller_restarts() -> None:
     net.settle()
     assert codes(net) == before
     net.check_recompute_changes_nothing()
-
-
-def as_known(flow: Binding) -> tuple[object, ...]:
-    """What of a binding outlives a restart of the controller."""
-    return (*flow[:4], flow.server)
 
 
 def test_a_restarted_controller_knows_the_flows_that_the_tracker_has() -> None:
