@@ -324,7 +324,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """This controller is the switch's master no more."""
         self._confirmations = [each for each in self._confirmations if each[1][0] != dpid]
         self.inspections.end(dpid)
-        self._react(self.controller.shed(dpid, self.first_packets.drop(dpid)))
+        if dropped := self.first_packets.drop(dpid):
+            self._react(self.controller.shed(dpid, dropped))
 
     # ---------------------------------------------------------------- the clock
 

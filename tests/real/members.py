@@ -34,6 +34,17 @@ class Members(NamedTuple):
     members: list[Member]
 
 
+def decides(member: Member) -> bool:
+    """Does it lead, and has it all switches?"""
+    shown = member.rest("GET", "/healthz").body
+    return shown["role"] == "leader" and all(switch["connected"] for switch in shown["switches"].values())
+
+
+def follows(member: Member) -> bool:
+    shown = member.rest("GET", "/healthz").body
+    return bool(shown["role"] == "follower" and all(switch["connected"] for switch in shown["switches"].values()))
+
+
 @contextmanager
 def members(network_file: Path, directory: Path, count: int = 2) -> Iterator[Members]:
     """The network of a file, etcd, and so many controllers m0, m1 …: m0 leads."""
