@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.events import Event
+from anycast_sdn.core.flow_events import FlowRecord
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Neighbour
 from anycast_sdn.engines.engine import Reading
@@ -56,6 +57,8 @@ class Strays(Reading):
 class Owner(Protocol):
     """The engine that has the flows."""
 
+    flow_record: FlowRecord
+
     @property
     def flows(self) -> BindingTable: ...
 
@@ -67,7 +70,7 @@ class Owner(Protocol):
 
 
 class FlowReading(Strays):
-    """``begins``, ``wiped``: see ``Engine.begin_reading``; ``settles``: are flows' rules read?"""
+    """``begins``, ``wiped``: see ``Engine.begin_reading``; ``settles``: are flows' rules read?  Else they are known."""
 
     def __init__(self, owner: Owner, begins: bool, wiped: bool, settles: bool = True) -> None:
         super().__init__(owner.flows)
@@ -94,7 +97,7 @@ class FlowReading(Strays):
             found = {number: self._still_there(number) for number in some}
             return Reaction(events=self._owner.adopt(found, groups, now, hosts))
         if self._to_settle is None:
-            self._to_settle = list(self._flows) if self._settles else []
+            self._to_settle = list(self._flows) if self._settles or self._owner.flow_record.is_watched else []
             self._to_settle.reverse()
         if self._to_settle:
             return self._settle(now)
@@ -109,6 +112,9 @@ class FlowReading(Strays):
         some, self._to_settle[-COMPARED_AT_ONCE:] = self._to_settle[-COMPARED_AT_ONCE:], []
         reaction = Reaction()
         for flow in some:
+            if not self._settles:
+                self._owner.flow_record.adopted(flow, now)
+                continue
             rules = self._still_there(flow.number)
             self._found.pop(flow.number, None)
             settled = self._owner.settle(flow, rules, self._wiped, now)

@@ -12,6 +12,7 @@ from test_any_history import AnyHistory
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding, Half
+from anycast_sdn.core.flow_events import Change
 from anycast_sdn.core.roles import EngineName, Pooling
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.decoding import decode_flow_stats
@@ -179,3 +180,21 @@ def test_what_another_controller_does_is_in_no_count_here() -> None:
     follower.catch_up()
     shown = follower.switch.engine.statistics(net.now)
     assert (shown.opened, shown.closed) == (0, {})
+
+
+def test_who_watches_flows_is_told_of_those_that_were_followed_when_the_switch_is_taken_over() -> None:
+    """And not before: another controller tells of them."""
+    net = busy()
+    follower = Follower(net)
+    record = follower.switch.engine.flow_record
+    record.watch(True)
+    follower.catch_up()
+    assert record.pop(100) == []
+    flows = list(follower.switch.engine.flows)
+    reading = follower.following.begin_reading(Features())
+    while reading.step(net.controller.groups, net.now, {}) is not None:
+        pass
+    told = [(change.what, change.flow.number) for change in record.pop(100)]
+    assert sorted(told, key=lambda each: each[1]) == [(Change.ADOPTED, flow.number) for flow in flows]
+    assert record.pop_settled()
+    assert list(follower.switch.engine.flows) == flows
