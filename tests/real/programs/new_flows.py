@@ -16,6 +16,7 @@ import socket
 import time
 
 EVERY_S = 0.05
+TURNS = 10  # in which known flows ask, so that they do not ask all at once
 WAIT_S = 1.0  # for the last answers
 
 
@@ -70,6 +71,7 @@ def main() -> None:
     print("begin", flush=True)
     new = Flows(arguments.address, arguments.port, arguments.first_port + arguments.known)
     sent: dict[socket.socket, float] = {}
+    turn = 0
     now = next_new = next_known = time.monotonic()
     end = now + arguments.seconds
     while now < end:
@@ -79,10 +81,11 @@ def main() -> None:
             sent[flow] = now
             next_new += arguments.apart
         if now >= next_known:
-            for flow in sockets:
+            for flow in sockets[turn::TURNS]:
                 flow.send(f"q{len(asked)}".encode())
                 asked.append(now)
-            next_known += EVERY_S
+            turn = (turn + 1) % TURNS
+            next_known += EVERY_S / TURNS
         due = min(next_new, next_known)
         middle = (time.monotonic() + due) / 2
         known.listen(middle)
