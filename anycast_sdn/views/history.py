@@ -80,8 +80,9 @@ class History:
         end = samples[-1].at
         steps = list(_steps(samples, end, last_s, step_s))
         series: dict[str, list[_Number]] = {"pinned": [last.pinned if last else None for _, last in steps]}
+        whole = [(first, last) if first and last and _follows(first, last) else None for first, last in steps]
         for name, make in with_turns(_SERIES.items(), turn):
-            series[name] = [make(first, last) if first and last else None for first, last in steps]
+            series[name] = [make(*step) if step else None for step in whole]
         for pool in with_turns(samples[-1].used, turn):
             used = (last.used.get(pool) if last else None for _, last in steps)
             series[f"pool_used_share:{pool}"] = [None if each is None else round(each, 4) for each in used]
@@ -107,6 +108,12 @@ def _steps(
             continue
         first = min(bisect_right(samples, begins + EVERY_S / 2, key=_AT), last) - 1
         yield samples[first] if first >= 0 else None, samples[last]
+
+
+def _follows(first: Sample, last: Sample) -> bool:
+    """Has the controller not begun anew in between?  Then it counts from zero."""
+    counts = zip((first.opened, *first.answered), (last.opened, *last.answered), strict=True)
+    return all(before <= after for before, after in counts)
 
 
 _AT = attrgetter("at")

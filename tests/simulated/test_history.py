@@ -126,3 +126,15 @@ def test_each_step_is_known_whatever_the_clock_of_samples_does() -> None:
         net.net.advance(EVERY_S + (0.4 if number % 3 else -0.3))
         net.sample()
     assert net.series("opened_per_s", last_s=600, step_s=int(EVERY_S)) == [0.0] * 120
+
+
+def test_what_was_counted_before_the_controller_began_anew_is_not_subtracted() -> None:
+    watched = Watched()
+    watched.advance(20, flows=2)
+    watched.net.controller.begin_anew(watched.net.now)
+    watched.net._connect_all()
+    watched.advance(10)
+    watched.advance(10, flows=1)
+    opened = watched.view()["series"]["opened_per_s"]
+    assert opened[-2] is None
+    assert opened[-1] >= 0
