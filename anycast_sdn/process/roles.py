@@ -50,10 +50,11 @@ class _Dialogue:
             self._generation = reply.generation
         if self._claim.master:
             return
-        if self._generation is None:
-            self._end(RoleAnswer.SILENT if reply is None else RoleAnswer.UNSUPPORTED)
-        else:
-            self._switch.ask_role(ofp.OFPCR_ROLE_SLAVE, self._generation, self._take)
+        if reply is None:
+            self._end(RoleAnswer.SILENT)
+        else:  # a switch that does not tell its generation may have roles all the same
+            generation = self._claim.generation if self._generation is None else self._generation
+            self._switch.ask_role(ofp.OFPCR_ROLE_SLAVE, generation, self._take)
 
     def _take(self, reply: _Reply) -> None:
         wanted = ofp.OFPCR_ROLE_MASTER if self._claim.master else ofp.OFPCR_ROLE_SLAVE

@@ -97,6 +97,7 @@ class Switch:
         self.generation: int | None = None
         self.master: End | None = None
         self.is_silent = False
+        self.tells_generation = True
 
 
 class End(Connection):
@@ -158,6 +159,9 @@ class End(Connection):
 
     def _take_role(self, xid: int, role: int, generation: int) -> None:
         switch = self.switch
+        if role == ofp.OFPCR_ROLE_NOCHANGE and not switch.tells_generation:
+            self.say(error(ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_BAD_ROLE, xid=xid))
+            return
         if not switch.has_roles:
             self.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE, xid=xid))
             return
@@ -359,6 +363,24 @@ def test_a_stale_claim_is_repeated_with_what_the_cluster_says_then() -> None:
     one.work(end)
     assert one.cluster.answers[-2:] == [(RoleAnswer.STALE, 1000), (RoleAnswer.GRANTED, 1000)]
     assert (switch.generation, one.cluster.granted) == (1001, {ARH1})
+
+
+def test_a_switch_that_does_not_tell_its_generation_is_read_anew_whenever_it_is_gained() -> None:
+    one, switch = Controller(), Switch()
+    switch.tells_generation = False
+    end = one.connect(switch)
+    one.work(end)
+    assert end.role == ofp.OFPCR_ROLE_SLAVE
+    one.cluster.become_master(5)
+    one.work(end)
+    managed = one.app.controller.switches[ARH1]
+    assert managed.synchronised
+    one.cluster.become_slave()
+    one.work(end)
+    one.cluster.become_master(6)
+    one.work(end)
+    assert one.app.controller.switches[ARH1] is not managed
+    assert one.app.controller.switches[ARH1].synchronised
 
 
 def test_a_switch_without_roles_is_served_as_by_a_single_controller() -> None:
