@@ -36,6 +36,7 @@ from anycast_sdn.cluster.keys import (
 )
 from anycast_sdn.cluster.steering import CannotSteer
 from anycast_sdn.cluster.view import View
+from anycast_sdn.core.words import counted
 from anycast_sdn.etcd.client import Delete, Is, Operation, Put, Value
 
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
@@ -252,11 +253,7 @@ class Election:
         view = self.view
         if view.drains(member):
             raise CannotSteer(f"{view.name(member)} drains: resume it first")
-        if view.leader in view.members:
-            least = reach(view.members[view.leader], self._dpids)
-            if reach(view.members[member], self._dpids) < least:
-                reason = f"{view.name(member)} reaches fewer switches than {view.name(view.leader)}, which leads"
-                raise CannotSteer(f"{reason}: leadership would go back")
+        self._must_reach_as_much(member)
         return self._make_leader(member, now)
 
     def drain(self, member: str, now: float) -> Transaction:
@@ -268,10 +265,21 @@ class Election:
         to = successors(others, self._dpids)[0]
         put = Put(self._path(DRAINS + member), "")
         if view.leader == member:
+            self._must_reach_as_much(to)
             conditions, operations = self._make_leader(to, now)
             return Transaction([self._unchanged(MEMBERS + member), *conditions], [put, *operations])
         there = [self._unchanged(each) for each in (MEMBERS + member, MEMBERS + to, DRAINS + to)]
         return Transaction(there, [put])
+
+    def _must_reach_as_much(self, member: str) -> None:
+        """As the leader, to follow it.  Raises CannotSteer."""
+        view = self.view
+        if view.leader not in view.members:
+            return
+        own, least = (reach(view.members[each], self._dpids) for each in (member, view.leader))
+        if own < least:
+            reached = f"{view.name(member)} reaches {own} of the {counted(least, 'switch')} of {view.name(view.leader)}"
+            raise CannotSteer(f"{reached}: new flows of the others would wait; connect them first")
 
     def resume(self, member: str) -> Transaction:
         return Transaction([], [Delete(self._path(DRAINS + member))])

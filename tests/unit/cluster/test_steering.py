@@ -98,12 +98,25 @@ def test_a_hand_over_that_would_not_last_is_refused(world: World) -> None:
     first, second, third = world.members
     second.disconnect(1)
     world.run(0.5)
-    with pytest.raises(CannotSteer, match="m1 reaches fewer switches than m0"):
+    with pytest.raises(CannotSteer, match="m1 reaches 1 of the 2 switches of m0"):
         third.cluster.lead("m1")
     first.cluster.drain("m2")
     world.run(0.2)
     with pytest.raises(CannotSteer, match="m2 drains"):
         first.cluster.lead("m2")
+
+
+def test_a_leader_is_not_drained_before_another_one_reaches_its_switches(world: World) -> None:
+    first, second, third = world.members
+    world.kill(third)
+    second.disconnect(1)
+    world.run(3)
+    with pytest.raises(CannotSteer, match="new flows of the others would wait"):
+        first.cluster.drain("m0")
+    second.connect(1)
+    world.run(0.5)
+    first.cluster.drain("m0")
+    assert world.until(lambda: world.is_whole() and world.leaders() == [second]) <= 0.3
 
 
 def test_an_unknown_member_is_told_with_the_known_ones(world: World) -> None:
