@@ -42,7 +42,7 @@ from anycast_sdn.etcd.client import Delete, Is, Operation, Put, Value
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
 GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
 RANK_S = 0.25  # the next one in line waits so much longer
-FORMER_S = 1.0  # when all leases have ended at once, the former leader has so much time to come back
+FORMER_S = 3.0  # when all leases have ended at once, the former leader, which serves on, has so much time to come back
 FORGET_DRAIN_S = 60.0  # after the end of the member
 TOGETHER = 45  # switches in a transaction: each has two operations, and etcd takes 128
 

@@ -99,6 +99,21 @@ def test_members_that_are_all_cut_from_etcd_serve_on(world: World) -> None:
     assert first.cluster.term() == 2
 
 
+def test_a_former_leader_that_hears_etcd_later_than_others_leads_again(world: World) -> None:
+    first, second, third = world.members
+    for process in world.members:
+        world.cut(process)
+    world.run(10)
+    world.mend(second)
+    world.mend(third)
+    world.run(2)
+    world.mend(first)
+    world.run(3)
+    assert world.is_whole()
+    assert world.leaders() == [first]
+    assert begun(world) == len(world.switches)
+
+
 def test_a_loss_of_quorum_that_ends_all_leases_changes_nobodys_switches(world: World) -> None:
     first = world.members[0]
     world.etcd.lose_quorum()
