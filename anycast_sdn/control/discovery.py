@@ -60,7 +60,8 @@ CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
 UNDECLARED_COST = 1
 MAX_PORTS_OF_SWITCH = 1 << 16  # of one switch
-TERM_BITS = 24  # of a round's number: those of one term; at two rounds a second they last for three months
+TERM_BITS = 32  # of a round's number: those of one term; at two rounds a second they last for decades
+MOST_TERM = (1 << 64 - TERM_BITS) - 1  # a number has 64 bits
 MAX_PORT = 0xFFFFFF00  # OFPP_MAX: numbers above are no physical ports
 
 
@@ -212,7 +213,7 @@ class Discovery:
                 self._at_end[end] = [again if each is watched else each for each in self._at_end[end]]
         self._heard.clear()
         self._last_sequence.clear()
-        self._term = self._sequence = max(self._sequence, term << TERM_BITS)
+        self._term = self._sequence = max(self._sequence, min(term, MOST_TERM) << TERM_BITS)
         self._send_at = now
         self._lateness = Lateness(LATE_S, DEAD_S)
         self.starting = True

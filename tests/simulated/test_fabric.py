@@ -139,6 +139,26 @@ def recabled(*cables: tuple[str, str], undeclared_links: bool = False) -> Simula
     return net
 
 
+def test_a_link_that_has_failed_silently_carries_nothing_when_another_controller_takes_over(ring):
+    before = catchment(ring)["arh1"]
+    ring.silent.add(Port("c1", 1))
+    ring.advance(5)
+    known = list(ring.controller.discovery.known())
+    assert [sorted(map(str, link.ends)) for link in known] == [["c1:1", "c2:2"]]
+    nearest = catchment(ring)["arh1"]
+    assert nearest != before
+    ring.replace_controller()
+    ring.react(ring.controller.take_over(1, known, {}, ring.now))
+    for name in ring.switches:
+        ring.connect(name)
+    for _ in range(16):
+        ring.advance(0.25)
+        assert catchment(ring)["arh1"] == nearest
+    ring.silent.clear()
+    ring.advance(5)
+    assert catchment(ring)["arh1"] == before
+
+
 def test_miswired_links_are_shown_and_not_used():
     net = recabled(("c1:1", "c3:5"))
     assert state(net, "c1:1", "c2:2") == "silent"
