@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.lease import DEAF_S, LEASE_S
 from anycast_sdn.core.election_events import LeaseLost, SwitchOutOfReach, SwitchStoodDown, SwitchUnfenced
 from anycast_sdn.simulation.roles import Role
-from tests.unit.cluster.world import Process, World
-from tests.unit.etcd.fake import Fault
+from tests.unit.cluster.world import PREFIX, Process, World
+from tests.unit.etcd.fake import Fault, catch_up
 
 LEASE_ENDS_S = LEASE_S + 0.6  # the last renewal, and what etcd needs
 
@@ -287,3 +288,14 @@ def unfenced() -> World:
     world = World(members=["m0", "m1", "m2"], unfenced=[1])
     world.heal()
     return world
+
+
+@pytest.mark.parametrize("is_due", [True, False])
+def test_another_leads_at_the_next_beat_also_when_a_canary_is_due(is_due: bool) -> None:
+    world = World(members=["m0", "m1"])
+    first, second = world.members
+    world.etcd.revoke(first.lease.number)
+    catch_up(second.mirror)
+    second.cluster._canary_at = second.cluster._clock() - (10.0 if is_due else 0.0)
+    second.cluster.beat()
+    assert world.etcd.values[f"{PREFIX}{LEADER}"].text == second.id
