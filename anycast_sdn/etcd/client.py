@@ -274,8 +274,9 @@ class Etcd:
                 except OSError as error:  # it was not sent
                     self.use_another_endpoint()
                     if last:
-                        ended = isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError)
-                        hint = " (if it does not speak TLS: write http://)" if ended else ""
+                        ended = isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError | ConnectionResetError)
+                        is_tls = endpoint.startswith("https:") and endpoint not in self._answering
+                        hint = " (if it does not speak TLS: write http://)" if ended and is_tls else ""
                         raise EtcdError(f"{endpoint}: {_reason(error)}{hint}") from error
             raise AssertionError
 

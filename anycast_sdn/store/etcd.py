@@ -1,6 +1,6 @@
 """EtcdStore: enrolments in etcd, which several controllers change and watch.
 
-    version                        changes with each change
+    version                        changes with each change: its number, and a text that nobody else writes
     groups/… servers/… edges/… pending        the enrolments (``store.etcd_keys``)
     meta/cluster                   made with the first enrolments, and never changed: an etcd that is without is another
     meta/schema                    the form of all that (SCHEMA)
@@ -14,7 +14,8 @@ The rules this file keeps, beside those of ``store.store``:
 - First enrolments are put in batches, ``version`` last: without it there are none.  Whoever puts ``meta/cluster``
   writes them; another controller waits, and takes over when that takes too long.
 - Enrolments that vanish from etcd have not been removed by an operator: etcd was rebuilt.  What is in memory goes on,
-  and is written back.  etcd that was restored from an older state counts as it is.
+  and is written back; whoever finds that less was written back than it knows, writes that.  etcd that was restored
+  from an older state counts as it is.
 - What this release cannot read replaces nothing: what was read before goes on, and changes are refused.
 """
 
@@ -55,7 +56,13 @@ ANSWER_S = 2.5  # a change that is not answered is asked for again for so long
 PAUSE_S = 0.05
 ATTEMPTS = 4
 WRITING_S = 5.0  # whoever has begun to write first enrolments is waited for, so long
+BACK = "back"  # in the text of ``version``: written back into an etcd that was rebuilt
 NO_ENROLMENTS = "holds no enrolments any more: this controller goes on with those that it has"
+OTHER_ORIGIN = (
+    "holds enrolments of another origin (meta/cluster): this controller goes on with those that it has; start it anew "
+    "to use those in etcd"
+)
+KNEW_LESS = "was rebuilt, and has what a controller has written back that knew less than this one"
 
 
 class EtcdStore:
@@ -67,7 +74,7 @@ class EtcdStore:
         self._newest = newest
         self._keys = EnrolledKeys()
         self._stored = Stored(0, {})
-        self._revision = 0  # of ``version``, for what is in ``_stored``
+        self._revision, self._mark = 0, ""  # of ``version``, for what is in ``_stored``, and its text
         self._identity = ""
         self._times_gone_back = mirror.times_gone_back
         self._trouble = ""  # why what etcd has is not taken over
@@ -100,8 +107,8 @@ class EtcdStore:
                 self._must_be_there()
                 if at != self._stored.version:
                     raise Outdated(self._stored)
-                if made := self._change(changes):
-                    return max(made, at + 1)
+                if self._change(changes):
+                    return at + 1
                 self._reach(0)
         raise StoreError(f"{self.path}: other controllers change it all the time; try again")
 
@@ -113,6 +120,8 @@ class EtcdStore:
             with self._looking:
                 if self._is_lost:  # whoever has begun to write back has not ended
                     self._write_back(self._mirror.values.get(IDENTITY))
+            if self._trouble:
+                self._look([VERSION])
             if not self.problem:
                 self._fold()
             self._compaction.check()
@@ -128,21 +137,21 @@ class EtcdStore:
         """→ the revision of ``version``; 0: etcd has another version.  Raises EtcdError, StoreError."""
         self._fold()
         revision, texts = self._revision, self._keys.after(changes)
-        wanted = list(operations(self._mirror.prefix, texts))
+        wanted, mark = list(operations(self._mirror.prefix, texts)), _mark(self._stored.version + 1)
         if len(wanted) <= TOGETHER:
-            made = self._make(revision, wanted)
+            made = self._make(revision, wanted, mark)
             if made and self._revision == revision:  # the mirror will have it in a moment
                 self._keys.apply(texts)
-                self._enter(made)
-        elif made := self._make(revision, [self._pending(texts)]):
+                self._enter(made, mark)
+        elif made := self._make(revision, [self._pending(texts)], mark):
             with suppress(EtcdError):  # it is stored: the mirror, and ``check``, do the rest
                 self._reach(made)
                 self._fold()
         return made
 
-    def _make(self, revision: int, wanted: Sequence[Operation]) -> int:
+    def _make(self, revision: int, wanted: Sequence[Operation], mark: str) -> int:
         """Carry it out if ``version`` is of this revision → its own revision; 0: it is not.  Raises EtcdError."""
-        path, mark = self._mirror.prefix, uuid.uuid4().hex
+        path = self._mirror.prefix
         schema = self._mirror.values.get(SCHEMA_KEY)
         conditions = [
             Is(path + VERSION, revision),
@@ -211,12 +220,12 @@ class EtcdStore:
         while VERSION not in mirror.values and not self._identity:
             writer = mirror.values.get(IDENTITY)
             if writer is None or mirror.clock() >= gives_up_at:
-                self._write_all(texts, writer)
+                self._write_all(texts, writer, _mark(1))
             else:
                 mirror.pause(PAUSE_S)
             self._reach(0)
 
-    def _write_all(self, texts: Texts, writer: Value | None) -> int:
+    def _write_all(self, texts: Texts, writer: Value | None, mark: str) -> int:
         """Into an etcd that has no enrolments, in the place of this one who has begun → the revision of ``version``.
 
         0: another controller does it.  Raises EtcdError.
@@ -232,7 +241,6 @@ class EtcdStore:
         for batch in batches(path, {**dict.fromkeys(left), **texts}):
             if not etcd.transact(conditions, batch).succeeded:
                 return 0
-        mark = uuid.uuid4().hex
         return self._made(conditions, [Put(path + VERSION, mark)], mark)
 
     def _must_be_there(self) -> None:
@@ -269,7 +277,7 @@ class EtcdStore:
             if self._mirror.revision < self._revision and self._times_gone_back == self._mirror.times_gone_back:
                 self._is_behind = True  # the mirror has not reached yet what was made here
                 return
-            if self._trouble_with(values):
+            if not self._may_be_taken(values):
                 self._is_behind = True
                 return
             if self._is_behind:
@@ -281,9 +289,10 @@ class EtcdStore:
                 return
             self._take_over(values)
 
-    def _trouble_with(self, values: Mapping[str, Value]) -> str:
-        """Finds out why what etcd has is not to be taken over."""
+    def _may_be_taken(self, values: Mapping[str, Value]) -> bool:
+        """Is what etcd has to replace what is in memory?  If not, says why, and does what can be done about it."""
         identity, schema = values.get(IDENTITY), values.get(SCHEMA_KEY)
+        said, self._trouble = self._trouble, ""
         self._is_lost = bool(self._identity) and (identity is None or VERSION not in values)
         if schema and not (schema.text.isdecimal() and int(schema.text) <= self._newest):
             self._trouble = (
@@ -291,40 +300,68 @@ class EtcdStore:
                 "that wrote it"
             )
         elif self._is_lost:
-            said, self._trouble = self._trouble, NO_ENROLMENTS
-            if said != self._trouble:
-                LOG.warning("%s: %s", self.path, self._trouble)
-            with suppress(EtcdError):  # ``check`` tries again
-                if identity is None:
-                    self._write_back(None)
+            self._trouble = NO_ENROLMENTS
         elif self._identity and identity and identity.text != self._identity:
-            self._trouble = (
-                "holds enrolments of another origin (meta/cluster): this controller goes on with those that it has; "
-                "start it anew to use those in etcd"
-            )
+            self._trouble = OTHER_ORIGIN
+        elif self._was_written_back_by_less(values):
+            self._trouble = KNEW_LESS
         else:
-            self._trouble = ""
             if identity and VERSION in values:
                 self._identity = identity.text
-        return self._trouble
+            return True
+        if said != self._trouble:
+            LOG.warning("%s: %s", self.path, self._trouble)
+        with suppress(EtcdError):  # ``check`` tries again
+            if self._is_lost and identity is None:
+                self._write_back(None)
+            elif self._trouble == KNEW_LESS:
+                self._write_over(values)
+        return False
 
     def _write_back(self, writer: Value | None) -> None:
         """What is in memory, into an etcd that was rebuilt; ``writer``: as of ``_write_all``.  Raises EtcdError."""
-        if made := self._write_all(self._keys.texts(), writer):
-            self._revision, self._is_lost, self._trouble = made, False, ""
-            self._times_gone_back = self._mirror.times_gone_back
+        mark = _mark(self._stored.version, BACK)
+        if made := self._write_all(self._keys.texts(), writer, mark):
+            self._has_written(made, mark)
             LOG.warning("%s: was empty; the enrolments of this controller have been written back", self.path)
+
+    def _was_written_back_by_less(self, values: Mapping[str, Value]) -> bool:
+        """Nothing has been changed since, either."""
+        if not self._identity:
+            return False
+        version = values[VERSION]
+        is_back = version.text.endswith(f" {BACK}") and version.text != self._mark
+        return is_back and _number(version.text) < self._stored.version
+
+    def _write_over(self, values: Mapping[str, Value]) -> None:
+        """What is in memory, in the place of what etcd has.  Raises EtcdError."""
+        path, own = self._mirror.prefix, self._keys.texts()
+        gone = {key: None for key in values if key.startswith(ENROLMENTS) and key not in own}
+        texts = {key: text for key, text in own.items() if key not in values or values[key].text != text}
+        wanted: list[Operation] = list(operations(path, {**gone, **texts}))
+        if len(wanted) > TOGETHER:
+            wanted = [self._pending({**gone, **texts})]
+        mark = _mark(self._stored.version, BACK)
+        conditions = [Is(path + VERSION, values[VERSION].modified), Is(path + PENDING, 0)]
+        if made := self._made(conditions, [*wanted, Put(path + VERSION, mark)], mark):
+            self._has_written(made, mark)
+
+    def _has_written(self, revision: int, mark: str) -> None:
+        """What is in memory, into an etcd that was rebuilt."""
+        self._revision, self._mark, self._is_lost, self._trouble = revision, mark, False, ""
+        self._times_gone_back = self._mirror.times_gone_back
 
     def _take_over(self, values: Mapping[str, Value]) -> None:
         version = values.get(VERSION)
         has_gone_back = self._times_gone_back != self._mirror.times_gone_back
         self._times_gone_back = self._mirror.times_gone_back
-        if version is None or version.modified == self._revision:
+        if version is None:
             return
-        if version.modified < self._revision and not has_gone_back:
-            return  # read before a change that was made here
+        if version.text == self._mark:
+            self._revision = version.modified  # another one, if etcd was restored
+            return
         before, is_told = self._stored, self._revision and version.text not in self._marks
-        self._enter(version.modified)
+        self._enter(version.modified, version.text)
         if has_gone_back and self._stored[1:] != before[1:]:
             LOG.warning(
                 "%s: has been restored from an older state: %s and %s now, %s and %s before",
@@ -333,11 +370,22 @@ class EtcdStore:
         if is_told:  # not what ``open`` returns, and not what ``change`` has made
             self._changed(self._stored)
 
-    def _enter(self, revision: int) -> None:
-        """What the keys hold is stored at this revision."""
-        self._revision = revision
-        version = max(revision, self._stored.version + 1)  # grows, even where etcd was rebuilt
+    def _enter(self, revision: int, mark: str) -> None:
+        """What the keys hold is stored at this revision, as the version with this text."""
+        self._revision, self._mark = revision, mark
+        version = max(_number(mark), self._stored.version + 1)  # grows, even where etcd was restored
         self._stored = Stored(version, self._keys.groups(), self._keys.edges())
+
+
+def _mark(number: int, *words: str) -> str:
+    """A text of ``version`` that nobody else writes."""
+    return " ".join([str(number), uuid.uuid4().hex, *words])
+
+
+def _number(mark: str) -> int:
+    """Of the version."""
+    number = mark.partition(" ")[0]
+    return int(number) if number.isdecimal() else 0
 
 
 def changes_of(groups: Iterable[AnycastGroup]) -> list[Change]:

@@ -218,7 +218,9 @@ class TestTls:
         client = Etcd([secured.url], tls)
         done = client.transact((), [Put("/x/a", "1")])
         assert client.below("/x/")[1]["/x/a"].text == "1"
-        assert client.keep_alive(client.grant(5))
+        lease = client.grant(5)
+        assert client.keep_alive(lease)
+        client.revoke(lease)
         changes = client.watch("/x/", done.revision - 1, 5.0)
         assert next(changes).changes[0].key == "/x/a"
 

@@ -231,6 +231,11 @@ class FakeClient(Etcd):
         """Its next requests, one after the other; None: that one succeeds."""
         self._faults.extend(faults)
 
+    def reset(self) -> None:
+        """No faults from now on."""
+        self.fault, self.is_deaf = None, False
+        self._faults.clear()
+
     def below(self, prefix: str, pause: Callable[[], None] = lambda: None) -> tuple[int, dict[str, Value]]:
         def found() -> tuple[int, dict[str, Value]]:
             server = self.server

@@ -322,6 +322,20 @@ class TestRebuilt:
             each.catch_up()
             assert (each.groups(), each.store.problem) == ({"web": enrolled(WEB, *MANY)}, "")
 
+    def test_one_that_knows_more_than_was_written_back_writes_that(self, etcd: FakeEtcd) -> None:
+        one, behind = Member(etcd).opened(enrolled(WEB, *MANY)), Member(etcd).opened()
+        behind.client.fault = Fault.UNREACHABLE
+        behind.catch_up()
+        one.change(DeleteServer("web", MANY[0].address), PutServer("web", ONE))
+        one.catch_up()
+        etcd.rebuild()
+        behind.client.fault = None
+        behind.catch_up()
+        one.catch_up()
+        behind.catch_up()
+        for each in (one, behind, Member(etcd).opened(MAIL)):
+            assert (each.groups(), each.store.problem) == ({"web": enrolled(WEB, *MANY[1:], ONE)}, "")
+
     def test_a_controller_that_starts_meanwhile_waits_for_what_is_written_back(self, etcd: FakeEtcd) -> None:
         one, joining = Member(etcd).opened(WEB), Member(etcd)
         etcd.rebuild()
