@@ -190,7 +190,7 @@ class Controllers:
         self._undo.enter_context(self.etcd)
         for member in self.members:
             member.start()
-        self._await_all()
+        self.await_all()
 
     def named(self, member: str) -> Member | None:
         """By its id in etcd, which is its name and what no other process ever has."""
@@ -247,9 +247,10 @@ class Controllers:
             member.thaw()
             if not member.runs:
                 member.start()
-        return self._await_all()
+        return self.await_all()
 
-    def _await_all(self) -> Member:
+    def await_all(self) -> Member:
+        """Returns when a leader serves all switches, and all of them are connected to every member → the leader."""
         leader = self.await_masters()
         switches = leader.switches.connected()
         relays = [member.switches for member in self.members]

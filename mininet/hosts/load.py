@@ -57,8 +57,7 @@ class Load:
     # ---------------------------------------------------------------- known flows
 
     def connect(self) -> None:
-        count, every = self.arguments.tcp + self.arguments.udp, self.arguments.every
-        for number in range(count):
+        for number in range(self.arguments.tcp + self.arguments.udp):
             is_tcp = number < self.arguments.tcp
             flow = self.opened(socket.SOCK_STREAM if is_tcp else socket.SOCK_DGRAM)
             flow.settimeout(LAST_S)
@@ -66,13 +65,14 @@ class Load:
             flow.setblocking(False)
             if is_tcp:
                 flow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            known = Known(flow, is_tcp, time.monotonic() + every * number / count)
+            known = Known(flow, is_tcp, 0.0)
             self.known.append(known)
             self.of[flow] = known
             self.selector.register(flow, selectors.EVENT_READ)
+        self.spread()
         while not all(known.heard for known in self.known):
             self.probe_all(time.monotonic())
-            self.listen(0.01)
+            self.listen(0.002)
         self.unanswered.clear()  # before a flow is known it may have to ask twice
         self.longest_s = 0.0
         print("ready", flush=True)
@@ -83,6 +83,12 @@ class Load:
         flow.bind(("", self.next_port))
         self.next_port += 1
         return flow
+
+    def spread(self) -> None:
+        """The next probes are spread evenly: userspace Open vSwitch loses packets of a burst."""
+        now, apart = time.monotonic(), self.arguments.every / max(1, len(self.known))
+        for number, known in enumerate(self.known):
+            known.next_s = now + number * apart
 
     def probe_all(self, now: float) -> None:
         for known in self.known:
@@ -192,13 +198,13 @@ class Load:
         asked: dict[int, int] = {}
         for number, known in enumerate(self.known):
             asked[number] = known.sent + (not known.is_tcp or known.sent == known.heard)
-            known.next_s = 0.0
         self.arguments.every = AGAIN_S
+        self.spread()
         while time.monotonic() < until and not all(
             known.dead or known.heard >= asked[number] for number, known in enumerate(self.known)
         ):
             self.probe_all(time.monotonic())
-            self.listen(0.01)
+            self.listen(0.002)
         for number, known in enumerate(self.known):
             if not known.dead and known.heard < asked[number]:
                 known.dead = f"no answer within {LAST_S:.0f} s"

@@ -28,6 +28,11 @@ Break = Callable[[Scene, Seen], None]
 SHORT = ("udp_s: 300", "udp_s: 30")  # so that flows of earlier rounds do not stay
 
 
+def nothing(_: Scene, __: Seen) -> None:
+    """What the machine itself loses."""
+    time.sleep(5)
+
+
 def kill(_: Scene, seen: Seen) -> None:
     seen.leader.kill()
     seen.await_another_leader()
@@ -64,6 +69,7 @@ def restarts(scene: Scene, _: Seen) -> None:
 
 
 ROWS: dict[str, tuple[Iterable[Break], bool]] = {  # what breaks; with a look at every role reply
+    "nothing": ([nothing], False),
     "kill": ([kill], False),
     "freeze": ([freeze], False),
     "etcd": ([etcd], False),
@@ -108,7 +114,7 @@ def play(scene: Scene, row: str, rounds: int, size: Size, until_s: float) -> tup
             continue
         outcomes.append(seen.outcome)
         faults += [f"round {number}, {what.__name__}: {fault}" for fault in seen.outcome.faults]
-        print(f"{row} {number} {what.__name__}: {seen.outcome}", file=sys.stderr, flush=True)
+        print(f"{row} {number} {what.__name__}: {seen.outcome}", *seen.outcome.faults[:5], sep="\n  ", flush=True)
     return outcomes, faults
 
 

@@ -21,9 +21,9 @@ STORY = "The first request"
 
 
 @contextmanager
-def running_demo(directory: Path) -> Iterator[subprocess.Popen[bytes]]:
+def running_demo(directory: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """The demo on figure1, with its output and its temporary files in ``directory``."""
-    words = [sys.executable, str(ROOT / "mininet" / "demo.py"), "figure1"]
+    words = [sys.executable, str(ROOT / "mininet" / "demo.py"), "figure1", *options]
     output = (directory / "output").open("wb")
     (directory / "temporary").mkdir()
     environment = os.environ | {"TMPDIR": str(directory / "temporary")}
@@ -89,6 +89,17 @@ def test_the_demo_holds_on_figure_1(tmp_path: Path) -> None:
     results = re.findall(r"^(ok|FAILED|-) ", said(tmp_path), re.MULTILINE)
     assert set(results) == {"ok"}
     assert len(results) > 25
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.row("M37", "the demo of several controllers: one is killed, one is cut off; each line of its story holds")
+def test_the_demo_of_several_controllers_holds(tmp_path: Path) -> None:
+    with running_demo(tmp_path, "--controllers", "3") as demo:
+        status = demo.wait(LOCK_DEADLINE_S)
+    assert status == 0, said(tmp_path)
+    results = re.findall(r"^(ok|FAILED|-) ", said(tmp_path), re.MULTILINE)
+    assert set(results) == {"ok"}
+    assert len(results) > 15
     assert not list((tmp_path / "temporary").iterdir())
 
 

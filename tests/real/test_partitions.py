@@ -117,7 +117,7 @@ def test_etcd_loses_its_quorum(scene: Scene, record_property: Record) -> None:
         until(lambda: all(member.answers() for member in etcd.members), "etcd answers", NOTICED_S)
 
 
-@shows("all members are restarted, one after the other: enrolments and flows are all there")
+@shows("all members are drained and restarted, one after the other: enrolments and flows are all there")
 def test_all_members_are_restarted(scene: Scene, record_property: Record) -> None:
     def enrolled() -> Any:
         servers = scene.controllers.await_masters().rest("GET", "/v1/groups/web/servers").body["servers"]
@@ -126,8 +126,11 @@ def test_all_members_are_restarted(scene: Scene, record_property: Record) -> Non
     before = enrolled()
     with outcome(scene, record_property) as seen:
         for member in scene.members:
+            answer = member.rest("POST", f"/v1/cluster/members/{member.name}/drain")
+            assert answer.status in (200, 204), answer
+            until(lambda: member not in scene.controllers.masters().values(), "it has no switch", NOTICED_S)  # noqa: B023
             member.stop()
             seen.await_new_flows()
             member.start()
-            scene.controllers.await_masters()
+            scene.controllers.await_all()
     assert enrolled() == before
