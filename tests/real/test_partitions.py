@@ -14,8 +14,10 @@ from typing import Any
 
 import pytest
 from broken import NOTICED_S, Scene, Seen, broken
+from programs import TestbedError
 from support import until
 
+LOG_CHARACTERS = 4000  # of each member's, shown with a failed test
 Record = Callable[[str, object], None]
 
 
@@ -28,8 +30,13 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
 @contextmanager
 def outcome(scene: Scene, record: Record) -> Iterator[Seen]:
     """The block breaks something under load, and nothing comes of it that must not be."""
-    with scene.load() as seen:
-        yield seen
+    try:
+        with scene.load() as seen:
+            yield seen
+    except TestbedError:
+        for member in scene.members:
+            print(f"{member.name}: {member.log()[-LOG_CHARACTERS:]}")
+        raise
     record("measured", str(seen.outcome))
     assert not seen.outcome.faults, "\n".join(seen.outcome.faults[:20])
 
