@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,7 +150,7 @@ class Fence:
     """Holds each reply that makes a controller a master, and looks at the switch's rules before and after that.
 
     The new master has written nothing yet.  So a rule that appears meanwhile is of the one before; rules may vanish,
-    because they expire.
+    because they expire.  A member that was the master already, and asks again, writes on meanwhile.
     """
 
     def __init__(self, testbed: Testbed, controllers: Controllers) -> None:
@@ -158,8 +159,9 @@ class Fence:
         self.checked = 0
         self.faults: list[str] = []
         self._members = controllers.members
+        self._masters = controllers.masters()
         for member in controllers.members:
-            member.switches.watch = self._look
+            member.switches.watch = partial(self._look, member)
 
     def end(self) -> None:
         for member in self._members:
@@ -169,7 +171,11 @@ class Fence:
         """How many writes of this member switches have refused, because it is not their master."""
         return sum(at > since_s for at, _ in member.switches.refused)
 
-    def _look(self, reply: RoleReply) -> None:
+    def _look(self, member: Member, reply: RoleReply) -> None:
+        former = self._masters.get(reply.dpid)
+        self._masters[reply.dpid] = member
+        if former is member:
+            return
         name = self._names[reply.dpid]
         before = self._rules(name)
         time.sleep(HELD_S)
