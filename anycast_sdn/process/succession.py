@@ -106,6 +106,7 @@ class Succession:
     @isolated
     def note(self) -> None:
         """To be called several times a second: the leader notes what has changed."""
+        examined = self._controller.health.pop_unnoted()
         if not self.notes.member or not self._cluster.leads():
             return
         self._note_all(LINKS, noted.link_notes(self._controller.discovery.known()))
@@ -114,7 +115,7 @@ class Succession:
             known = self._noted_below(OPERATIONS)
             ended = self._operations.ended(MOST_OPERATIONS)
             self._note_all(OPERATIONS, {each.id: known.get(each.id) or noted.operation_note(each) for each in ended})
-        for enrolment in self._controller.health.pop_unnoted():
+        for enrolment in examined:
             self.notes.put(HEALTH + noted.health_key(enrolment), self._health_note(enrolment))
 
     def note_now(self) -> None:

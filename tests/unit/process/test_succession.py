@@ -246,3 +246,12 @@ def test_what_is_noted_of_a_server_goes_with_it(board: Board) -> None:
     member.app._react(member.app.controller.set_groups(Groups(), time.monotonic()))
     work(member)
     assert not [key for key in board.texts if key.startswith("health/")]
+
+
+def test_who_notes_nothing_keeps_nothing_to_be_noted(board: Board) -> None:
+    member = Controller(board, "first")
+    for _ in range(3):
+        enrolled(member, HTTP)
+        member.app._react(member.app.controller.set_groups(Groups(), time.monotonic()))
+        work(member)
+    assert not member.app.controller.health.pop_unnoted()
