@@ -106,7 +106,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
     def serve(own: Application, report: Callable[[Event], None]) -> Application:
         cluster.report = report
         watch.start(report)
-        return peers.serve(own, report)
+        return peers.serve(own, cluster.leads, report)
 
     def keep_flows(app: AnycastApp) -> FlowKeeper | None:
         return share(database, app, cluster.leads, peers)

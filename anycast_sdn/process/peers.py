@@ -88,6 +88,7 @@ class Peers:
         self.left: set[str] = set()  # ids of members that have said that they leave
         self.ended: set[str] = set()  # ids of members whose processes are known to have ended
         self.reached: set[str] = set()  # ids of the members whose streams come here now
+        self._leads: Callable[[], bool] = lambda: False
         self._is_active, self._is_serving = True, False
         self.listen(LEAVING, lambda id, _: self.left.add(id))
         self._look(mirror.values)
@@ -100,8 +101,9 @@ class Peers:
         shown = f"[{host}]" if ":" in host else host
         return f"{self._endpoint.scheme}://{shown}:{port}"
 
-    def serve(self, own: Application, report: Callable[[Event], None]) -> AnyMember:
-        """``own``: REST of this member by itself → REST of any member."""
+    def serve(self, own: Application, leads: Callable[[], bool], report: Callable[[Event], None]) -> AnyMember:
+        """``own``: REST of this member by itself; ``leads``: does it lead? → REST of any member."""
+        self._leads = leads
         self._make_secret()
         between = BetweenMembers(own, self, self._stream)
         self._server = server.serve(between, [self._endpoint], self._access, server.pause_in_line(), report)
@@ -141,8 +143,7 @@ class Peers:
     # ---------------------------------------------------------------- Members, for REST
 
     def leads(self) -> bool:
-        leader = self._mirror.values.get(LEADER)
-        return leader is not None and leader.text == self.own
+        return self._leads()
 
     def leader(self) -> Leader | None:
         leader = self._mirror.values.get(LEADER)
