@@ -80,11 +80,11 @@ def fill(network: Members, flows: int) -> None:
     second.kill()
     Running(network.testbed, first).enrol("web", [f"{SERVICE}/32"], [SERVER])
     Running(network.testbed, first).serve_udp("as2")
+    first.kill()  # it would delete rules that it does not know
     writer = Writer(network.testbed.bridge("arh1"))
     for begin in range(0, flows, 500):
         writer.write([message for number in range(begin, min(begin + 500, flows)) for message in rules_of(number)])
     writer.close()
-    first.kill()
     first.start()
     wait_until(lambda: known(first) >= flows, "the first member has adopted the flows", 90)
 
