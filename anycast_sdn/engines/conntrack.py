@@ -247,7 +247,7 @@ class Conntrack(EdgeEngine):
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
         answer = connection_queries.answer(frame, True)
         binding = self.flows.by_number(answer.number)
-        if binding and answer.inside not in (None, self._inside(binding.key)):  # another client's, with the same PR1X
+        if binding and answer.inside and self._inside(binding.key) not in (None, answer.inside):  # another client's
             return self._connection_missing(in_port, frame, groups, now)
         binding = self._connections.answered(answer, True, now)
         if binding is None:
