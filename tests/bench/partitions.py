@@ -25,6 +25,7 @@ from programs import TestbedError  # noqa: E402
 from tabulate import tabulate  # noqa: E402
 
 Break = Callable[[Scene, Seen], None]
+LONG_S, LOG_CHARACTERS = 12.0, 6000  # after such a gap, members' logs are shown
 SHORT = ("udp_s: 300", "udp_s: 30")  # so that flows of earlier rounds do not stay
 
 
@@ -113,6 +114,8 @@ def play(scene: Scene, row: str, rounds: int, size: Size, until_s: float) -> tup
             faults.append(f"round {number}, {what.__name__}: {error}")
             continue
         outcomes.append(seen.outcome)
+        if seen.outcome.gap_s > LONG_S:
+            print(*(f"{member.name}: {member.log()[-LOG_CHARACTERS:]}" for member in scene.members), sep="\n")
         faults += [f"round {number}, {what.__name__}: {fault}" for fault in seen.outcome.faults]
         print(f"{row} {number} {what.__name__}: {seen.outcome}", *seen.outcome.faults[:5], sep="\n  ", flush=True)
     return outcomes, faults
