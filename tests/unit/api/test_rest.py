@@ -516,3 +516,10 @@ def test_replies_are_those_of_the_group_that_is_asked_for(client: Client) -> Non
     (of_web,) = client.get("/v1/replies?group=web")["replies"]
     assert (of_web["group"], of_web["sites"][0]["edge"]) == ("web", "arh1")
     assert client.get("/v1/replies?group=nothing") == {"replies": []}
+
+
+def test_a_controller_that_is_alone_has_no_members_to_steer(client: Client) -> None:
+    for verb in ("drain", "resume", "lead"):
+        answer = client.ask("POST", f"/v1/cluster/members/m1/{verb}")
+        assert (answer.status_code, answer.json["type"]) == (409, "urn:anycast-sdn:problem:cannot-steer")
+    assert client.ask("GET", "/v1/cluster").json["mode"] == "alone"
