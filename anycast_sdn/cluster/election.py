@@ -207,9 +207,12 @@ class Election:
         if must and (hand_over := self.hand_over(now)):
             yield hand_over
             return
+        if view.values[LEADER].lease != self.lease:  # one that it has given up, and that will end
+            yield self._make_leader(self.member, now)
+            return
         own = self.told._replace(switches=self.claims.reached(now))
         wanted = wanted_masters({**view.members, self.member: own}, self.member, self._dpids)
-        missing = [dpid for dpid, member in wanted.items() if not self._has(dpid, member)]
+        missing = [dpid for dpid, member in wanted.items() if not self._has(dpid, member) or self._will_end(dpid)]
         for at in range(0, len(missing), TOGETHER):
             conditions, operations = self._give(missing[at : at + TOGETHER], self.member)
             yield Transaction([self._unchanged(LEADER), *conditions], operations)
@@ -318,6 +321,10 @@ class Election:
 
     def _has(self, dpid: int, member: str) -> bool:
         return self.view.text(of_switch(MASTERS, dpid)) == member
+
+    def _will_end(self, dpid: int) -> bool:
+        """Its key, with a lease that this member has given up."""
+        return self.view.values[of_switch(MASTERS, dpid)].lease != self.lease
 
     def _unchanged(self, key: str) -> Is:
         return Is(self._path(key), self.view.modified(key))

@@ -130,6 +130,21 @@ def test_a_loss_of_quorum_that_ends_all_leases_changes_nobodys_switches(world: W
     assert begun(world) == len(world.switches)
 
 
+def test_a_loss_of_quorum_after_which_leases_go_on_changes_nobodys_switches(world: World) -> None:
+    second = world.members[1]
+    world.cluster_is_moved_to(second)
+    read = begun(world)
+    world.etcd.lose_quorum()
+    world.run(6)  # longer than a lease is kept without an answer
+    world.etcd.regain_quorum()
+    world.etcd.late()
+    world.run(10)
+    assert world.is_whole()
+    assert world.leaders() == [second]
+    assert begun(world) == read
+    assert world.requests_in(10) == 0
+
+
 def test_a_leader_whose_lease_was_revoked_by_mistake_loses_its_part_and_no_flow(world: World) -> None:
     first, second, _ = world.members
     second.client.revoke(first.lease.number)
