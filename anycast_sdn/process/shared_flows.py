@@ -220,6 +220,8 @@ class SharedFlows:
 
     def _recalled(self, edge: str, engine: Engine, now: float) -> None:
         """The flows of an edge are in the memory of the controller now."""
+        if late := [*self._received.of(edge, engine.flows.by_number)]:  # received since its reading has begun
+            self._controller.remember(edge, late, time.time() - now, now)
         engine.keep_back(self._received.aside(edge), now)
         sender = f"member {self._from} has sent, {self.age_s(now):.1f} s ago" if self._from else "this member has kept"
         LOG.info("%s: flows in the connection tracker are known from what %s: %d", edge, sender, len(engine.flows))

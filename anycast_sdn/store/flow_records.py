@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from struct import Struct, error
 from typing import NamedTuple
 
@@ -153,11 +153,13 @@ class OpenFlows:
                     del connections[number]  # numbers are given again after a restart
                 flows[number] = record
 
-    def of(self, edge: str) -> Iterator[KeptFlow]:
-        """Those of an edge, as they are while this is read."""
+    def of(self, edge: str, leave_out: Callable[[int], object] = lambda number: None) -> Iterator[KeptFlow]:
+        """Those of an edge, as they are now.  ``leave_out``: is true of numbers of flows that are not wanted."""
         if edge in self.edges:
             flows, connections, _ = self._found[self.edges.index(edge)]
             for number, record in list(flows.items()):
+                if leave_out(number):
+                    continue
                 yield _flow(record, connections.get(number, ()))
 
     def aside(self, edge: str) -> list[Address]:

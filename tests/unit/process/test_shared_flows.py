@@ -224,6 +224,21 @@ def test_what_the_former_leader_says_last_counts_also_after_the_switch_was_read(
     assert not first.flows._has_led
 
 
+def test_what_the_former_leader_says_while_its_flows_are_remembered_counts(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.leads = True
+    second.flows.note(SwitchMastered(second.edge))
+    second.controller.begin_reading(CLIENT_EDGE, Tables(), FEATURES)
+    second.controller.read_on(CLIENT_EDGE, time.monotonic())
+    begin_flow(first.engine, 40001)
+    first.write()
+    while second.controller.read_on(CLIENT_EDGE, time.monotonic()) is not None:
+        pass
+    assert ports(second.engine) == [40000, 40001]
+
+
 def test_a_member_that_gets_its_switch_back_before_it_has_received_anything_knows_its_flows(tmp_path: Path) -> None:
     first, _ = pair(tmp_path)
     begin_flow(first.engine, 40000)
