@@ -80,6 +80,7 @@ class EtcdStore:
         self._trouble = ""  # why what etcd has is not taken over
         self._is_lost = False  # etcd has no enrolments any more
         self._is_behind = True  # keys have changed that were not looked at
+        self._ahead: set[str] = set()  # keys that were changed here, and not looked at in the mirror since
         self._marks: set[str] = set()  # of changes that are being made here
         self._changed: Callable[[Stored], None] = lambda stored: None
         self._compaction = Compaction(mirror)
@@ -142,6 +143,7 @@ class EtcdStore:
             made = self._make(revision, wanted, mark)
             if made and self._revision == revision:  # the mirror will have it in a moment
                 self._keys.apply(texts)
+                self._ahead |= texts.keys()
                 self._enter(made, mark)
         elif made := self._make(revision, [self._pending(texts)], mark):
             with suppress(EtcdError):  # it is stored: the mirror, and ``check``, do the rest
@@ -280,6 +282,7 @@ class EtcdStore:
             if not self._may_be_taken(values):
                 self._is_behind = True
                 return
+            changed, self._ahead = {*changed, *self._ahead}, set()  # others may have changed them back meanwhile
             if self._is_behind:
                 changed = values.keys() | self._keys.texts().keys()
             self._keys.take(changed, values, lambda: self._mirror.pause(0))

@@ -92,6 +92,15 @@ class TestSeveralControllers:
         one.catch_up()
         assert one.groups() == {"web": enrolled(WEB, ONE, TWO)}
 
+    def test_what_another_one_has_changed_back_before_the_mirror_had_it_is_seen(self, etcd: FakeEtcd) -> None:
+        one, other = Member(etcd).opened(WEB), Member(etcd).opened()
+        one.change(PutServer("web", ONE))
+        other.catch_up()
+        other.change(DeleteServer("web", ONE.address))
+        with pytest.raises(Outdated) as caught:  # it reads all anew, and nothing of it has changed for its mirror
+            one.change(PutGroup(MAIL))
+        assert caught.value.stored.groups == {"web": WEB}
+
     def test_groups_that_have_not_changed_are_the_same_values(self, etcd: FakeEtcd) -> None:
         one, other = Member(etcd).opened(WEB, MAIL), Member(etcd).opened()
         before = other.groups()
