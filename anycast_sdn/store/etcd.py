@@ -323,7 +323,7 @@ class EtcdStore:
 
     def _write_back(self, writer: Value | None) -> None:
         """What is in memory, into an etcd that was rebuilt; ``writer``: as of ``_write_all``.  Raises EtcdError."""
-        mark = _mark(self._stored.version, BACK)
+        mark = _mark(_number(self._mark), BACK)
         if made := self._write_all(self._keys.texts(), writer, mark):
             self._has_written(made, mark)
             LOG.warning("%s: was empty; the enrolments of this controller have been written back", self.path)
@@ -334,7 +334,7 @@ class EtcdStore:
             return False
         version = values[VERSION]
         is_back = version.text.endswith(f" {BACK}") and version.text != self._mark
-        return is_back and _number(version.text) < self._stored.version
+        return is_back and _number(version.text) < _number(self._mark)
 
     def _write_over(self, values: Mapping[str, Value]) -> None:
         """What is in memory, in the place of what etcd has.  Raises EtcdError."""
@@ -344,7 +344,7 @@ class EtcdStore:
         wanted: list[Operation] = list(operations(path, {**gone, **texts}))
         if len(wanted) > TOGETHER:
             wanted = [self._pending({**gone, **texts})]
-        mark = _mark(self._stored.version, BACK)
+        mark = _mark(_number(self._mark), BACK)
         conditions = [Is(path + VERSION, values[VERSION].modified), Is(path + PENDING, 0)]
         if made := self._made(conditions, [*wanted, Put(path + VERSION, mark)], mark):
             self._has_written(made, mark)
