@@ -121,7 +121,7 @@ class EtcdStore:
             with self._looking:
                 if self._is_lost:  # whoever has begun to write back has not ended
                     self._write_back(self._mirror.values.get(IDENTITY))
-            if self._trouble:
+            if self._trouble or self._is_behind:
                 self._look([VERSION])
             if not self.problem:
                 self._fold()

@@ -84,6 +84,7 @@ def test_in_the_end_all_controllers_have_what_was_stored(  # noqa: C901
 
     def follow(*which: Member) -> None:
         for _ in range(4):
+            etcd.put("/anycast-sdn/pair/canary/x", "")
             for member in which:
                 catch_up(member.mirror)
                 member.store.check()
