@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from anycast_sdn.api.shown_cluster import Cluster
-from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MemberKey
+from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, TERM, MemberKey
 from anycast_sdn.cluster.overview import overview
 from anycast_sdn.etcd.client import Value
 from anycast_sdn.views.cluster import ALONE, LEADERLESS_S, ClusterState, cluster_reasons, cluster_view
@@ -21,6 +21,7 @@ STATE = ClusterState(
     own="m0-1",
     seen=overview({
         f"{MEMBERS}m0-1": member("m0", 1, 2), f"{MEMBERS}m1-2": member("m1", 1), LEADER: Value("m1-2", 6, 6),
+        TERM: Value("6", 5, 5),
         f"{MASTERS}{1:016x}": Value("m1-2", 8, 9), "meta/secret": Value("x", 1, 1),
     }),
     reached={"m1-2"}, missing=[], leaderless_s=None, etcd_away_s=None, problem="", revision=12, behind_s=0.2,
