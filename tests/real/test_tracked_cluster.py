@@ -54,6 +54,7 @@ def test_the_next_leader_knows_the_flows_in_the_tracker(tmp_path: Path) -> None:
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
         answers = ask_all(first)
         assert answers == ["as2 hello"] * MANY
+        until(lambda: all(flow[-1] for flow in of_udp(first)), "the leader has heard of all first replies")
         before = of_udp(first)
         numbers = {flow[0] for flow in before}
         file = other.database.with_suffix(".connections")
