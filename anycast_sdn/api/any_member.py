@@ -7,6 +7,7 @@ is about the member itself (``OWN``); otherwise it passes it on to the leader, a
 The rules this file keeps:
 
 - A request is passed on once: what comes from another member is answered here, or refused.
+- Between members nobody is answered who does not show their secret: who shows it is believed who asks.
 - Who asks is found out, and its token judged, by the member that it asks, because only that knows from where it comes;
   the leader is told the result.  What the caller may do is checked where the request is carried out.
 - A client that has changed something through a member sees the change through this member, whoever leads then: the
@@ -40,7 +41,7 @@ from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.reading import MAX_BODY
 from anycast_sdn.api.server import PROBES, Application
 from anycast_sdn.api.streams import Stream
-from anycast_sdn.api.tokens import NOBODY, Caller
+from anycast_sdn.api.tokens import NOBODY, Caller, Need
 from anycast_sdn.core.model import packed, text
 from anycast_sdn.etcd.client import EtcdError
 
@@ -161,6 +162,7 @@ class BetweenMembers:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         try:
+            access.check_caller(environ[access.CALLER], Need.ADMIN)  # before anything that it says is taken for true
             if environ.get(_variable(TO)) != self._members.own:
                 raise Problem(421, "another member was here", headers={MOVED: "another member was at its address"})
             if environ["PATH_INFO"] == STREAM:

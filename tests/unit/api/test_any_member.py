@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
 
 import pytest
@@ -256,6 +257,19 @@ def test_who_does_not_know_the_secret_is_refused(members: tuple[Member, Member])
     answer = follower.ask("GET", "/v1/groups")
     assert answer.status_code == 503
     assert "it refuses this member: 401" in answer.json["detail"]
+    assert not leader.asked
+
+
+def test_who_shows_no_secret_at_all_is_refused_whoever_it_says_to_ask_for(members: tuple[Member, Member]) -> None:
+    """Member ids are no secret: everybody who may read is shown them."""
+    leader, _ = members
+    forged = {member_client.TO: "m0-1", member_client.CALLER: '["root", ["admin"], []]', "Host": "127.0.0.1"}
+    for method, path in (("DELETE", "/v1/groups/web"), ("GET", "/v1/groups"), ("GET", STREAM)):
+        with closing(HTTPConnection("127.0.0.1", leader.port, timeout=5)) as connection:
+            connection.request(method, path, headers=forged)
+            answer = connection.getresponse()
+            assert answer.status == 401, path
+            assert "flows" not in answer.read().decode()
     assert not leader.asked
 
 
