@@ -285,10 +285,11 @@ class Etcd:
         ends_at = time.monotonic() + DEADLINE_S
         if self._connection is None or self._connection.sock is None:
             self._connection = self._opened(endpoint, DEADLINE_S)
+        connection = self._connection  # others may go to another endpoint meanwhile
         try:
-            self._connection.sock.settimeout(DEADLINE_S)
-            self._connection.request("POST", f"/v3/{path}", text, {"Content-Type": "application/json"})
-            response = self._connection.getresponse()
+            connection.sock.settimeout(DEADLINE_S)
+            connection.request("POST", f"/v3/{path}", text, {"Content-Type": "application/json"})
+            response = connection.getresponse()
             content = _content(response, ends_at)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, ssl.SSLError) and "ALERT" in str(error):  # it refuses our certificate
@@ -299,8 +300,9 @@ class Etcd:
             answer = json.loads(content)
             said = str(answer.get("error", response.status))
         except (ValueError, AttributeError):
-            answer, said = None, f"{response.status} {content[:100].decode(errors='replace').strip()!a}"
-        if response.status == http.client.OK and answer is not None:
+            answer, said = {}, f"{response.status} {content[:100].decode(errors='replace').strip()!a}"
+        is_ours = "header" in answer or "result" in answer
+        if response.status == http.client.OK and is_ours and "error" not in answer:  # it may come after a head of 200
             self._answering.add(endpoint)
             return answer
         if response.status >= 500:
@@ -404,7 +406,12 @@ def _context(tls: Tls | None) -> ssl.SSLContext:
 
 
 def _coded(text: str) -> str:
-    return b64encode(text.encode()).decode()
+    return b64encode(text.encode(errors="surrogateescape")).decode()
+
+
+def _key(found: Any) -> str:
+    """Another program may have written one that is no text: it stays the same key, and changes nothing else."""
+    return b64decode(found["key"]).decode(errors="surrogateescape")
 
 
 def _after(prefix: str) -> str:
@@ -417,14 +424,14 @@ def _revision(answer: Any) -> int:
 
 
 def _pair(found: Any) -> tuple[str, Value]:
-    text = b64decode(found.get("value", "")).decode()
+    text = b64decode(found.get("value", "")).decode(errors="replace")
     value = Value(text, int(found["create_revision"]), int(found["mod_revision"]), int(found.get("lease", 0)))
-    return b64decode(found["key"]).decode(), value
+    return _key(found), value
 
 
 def _change(event: Any) -> Change:
     if event.get("type") == "DELETE":
-        return Change(b64decode(event["kv"]["key"]).decode(), None)
+        return Change(_key(event["kv"]), None)
     return Change(*_pair(event["kv"]))
 
 

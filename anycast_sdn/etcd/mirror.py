@@ -91,7 +91,11 @@ class Mirror:
     def run(self) -> None:
         """Follows until ``stop``."""
         while self._is_active:
-            self.follow()
+            try:
+                self.follow()
+            except Exception as error:
+                LOG.exception("internal error with what etcd has sent; everything is read anew")
+                self._fails(f"internal error: {error}")
             if self._is_active:
                 self.pause(PAUSE_S)
 
@@ -111,12 +115,15 @@ class Mirror:
                 if len(changes.changes) > MANY:
                     self.pause(0)
         except EtcdError as error:
-            if not self.problem:
-                self.problem_since = self.clock()
-            self.problem = str(error)
+            self._fails(str(error))
             self.etcd.use_another_endpoint()
         finally:
             self._is_watching = False
+
+    def _fails(self, problem: str) -> None:
+        if not self.problem:
+            self.problem_since = self.clock()
+        self.problem = problem
 
     def _take(self, changes: Changes) -> None:
         if changes.revision <= self.revision:  # read already

@@ -126,7 +126,7 @@ class EtcdStore:
             if not self.problem:
                 self._fold()
             self._compaction.check()
-        except EtcdError as error:
+        except (EtcdError, StoreError) as error:
             LOG.debug("%s: %s", self.path, error)  # the next check tries again
 
     def close(self) -> None:
@@ -314,7 +314,7 @@ class EtcdStore:
             return True
         if said != self._trouble:
             LOG.warning("%s: %s", self.path, self._trouble)
-        with suppress(EtcdError):  # ``check`` tries again
+        with suppress(EtcdError, StoreError):  # ``check`` tries again
             if self._is_lost and identity is None:
                 self._write_back(None)
             elif self._trouble == KNEW_LESS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -204,6 +205,26 @@ def test_a_lease_that_etcd_does_not_know_is_over(endpoint: Make) -> None:
 
 def watched(*lines: object) -> bytes:
     return b"HTTP/1.1 200 x\r\n\r\n" + b"".join(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def test_an_error_behind_a_head_of_200_is_not_taken_for_an_answer(endpoint: Make) -> None:
+    """Of a lease it would mean that this is over."""
+    with pytest.raises(EtcdError, match="no leader"):
+        Etcd([endpoint(http({"error": {"message": "no leader"}})).url]).keep_alive(9)
+    with pytest.raises(EtcdError, match="not an answer"):
+        Etcd([endpoint(http({"status": "fine"})).url]).read("/x/a")
+
+
+def test_keys_and_texts_of_others_that_are_no_text_are_read_all_the_same(endpoint: Make) -> None:
+    foreign = {**A, "key": base64.b64encode(b"/x/\xff").decode(), "value": base64.b64encode(b"\xfe").decode()}
+    page = http({**HEADER, "kvs": [foreign], "more": True})
+    there = endpoint(page, http({**HEADER, "kvs": [{**A, "key": base64.b64encode(b"/x/\xff\x01").decode()}]}))
+    revision, found = Etcd([there.url]).below("/x/")
+    assert (revision, [value.text for value in found.values()]) == (7, ["\ufffd", "1"])
+    assert base64.b64decode(there.asked[1][1]["key"]) == b"/x/\xff\x00"
+    deleted = {"result": {"events": [{"type": "DELETE", "kv": {"key": foreign["key"], "mod_revision": "8"}}]}}
+    changes = next(Etcd([endpoint(http(json.dumps(deleted).encode() + b"\n")).url]).watch("/x/", 7, 1.0))
+    assert changes.changes == [Change(next(iter(found)), None)]
 
 
 def test_a_watch_tells_what_changes_by_revision(endpoint: Make) -> None:

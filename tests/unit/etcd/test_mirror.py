@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from anycast_sdn.etcd.client import Delete, Put, Value
 from anycast_sdn.etcd.mirror import DEAF_S, Mirror
 from tests.unit.etcd.fake import FakeEtcd, Fault, catch_up
@@ -105,3 +107,19 @@ def test_a_fault_in_one_listener_does_not_concern_the_others() -> None:
     watched.etcd.put("/x/b", "2")
     catch_up(watched.mirror)
     assert after == [{"b"}]
+
+
+def test_a_fault_in_the_mirror_itself_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.client.below = watched.client.watch = lambda *_: 1 // 0  # type: ignore[assignment]
+    problems: list[str] = []
+
+    def pause(seconds: float) -> None:
+        problems.append(watched.mirror.problem)
+        if len(problems) == 2:
+            watched.mirror.stop()
+
+    watched.mirror.pause = pause
+    watched.mirror.run()
+    assert problems == ["internal error: integer division or modulo by zero"] * 2
+    assert "internal error with what etcd has sent" in caplog.text

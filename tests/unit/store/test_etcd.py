@@ -316,6 +316,21 @@ class TestRebuilt:
         assert one.store.problem == ""
         one.change(PutServer("web", ONE))
 
+    def test_writing_back_is_tried_again_when_it_was_not_answered(
+        self, etcd: FakeEtcd, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        one = Member(etcd).opened(WEB)
+        etcd.rebuild()
+        one.client.fail(None, None, None)  # it reads, begins and writes a group; the last answer never comes
+        one.client.fault = Fault.NOT_APPLIED
+        one.catch_up()
+        one.store.check()
+        assert "internal error" not in caplog.text
+        one.client.fault = None
+        one.catch_up()
+        one.store.check()
+        assert (one.store.problem, Member(etcd).opened(MAIL).groups()) == ("", {"web": WEB})
+
     def test_one_controller_writes_back_and_another_one_completes_it(self, etcd: FakeEtcd) -> None:
         one, other = Member(etcd).opened(enrolled(WEB, *MANY)), Member(etcd).opened()
         etcd.rebuild()
