@@ -39,7 +39,8 @@ TRIES = 5  # of what an operator asks for, while others change the same
 
 class EtcdCluster:
     """``member``: this member's id, which no other process ever has; ``switches``: the names of all, by datapath id;
-    ``wake``: has ``beat`` called soon; ``report``: is told what has happened.
+    ``wake``: has ``beat`` called soon; ``report``: is told what has happened; ``problem``: why etcd has not taken what
+    this member has last written, "" if it has.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class EtcdCluster:
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None
         self.wake: Callable[[], None] = lambda: None
         self.report: Callable[[Event], None] = lambda event: None
+        self.problem = ""
         self._led = False
         self._canaries = 0
         self._canary_at = -CANARY_S
@@ -123,6 +125,13 @@ class EtcdCluster:
 
     def beat(self) -> None:
         """To be called some times a second, and soon after ``wake``, by one green thread.  Raises EtcdError."""
+        try:
+            self._beat()
+        except EtcdError as error:
+            self.problem = str(error)
+            raise
+
+    def _beat(self) -> None:
         now = self._clock()
         self._lease.feed()
         self._election.lease = self._lease.number = self._election.lease and self._lease.number
@@ -138,6 +147,7 @@ class EtcdCluster:
             self._canary_at = now
             # Nothing is decided by it, so what is to be decided does not wait until the mirror has it.
             self._mirror.etcd.transact(*self._election.send_canary(str(self._canaries), now))
+            self.problem = ""
         if self._mirror.revision >= self._written or now - self._written_at >= CAUGHT_UP_S:
             for each in list(self._election.transactions(now)):
                 self._carry_out(each)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection
 from os_ken.lib import hub
 
 from anycast_sdn.cluster.agreement import Agreement
+from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.keys import LEADER, MEMBERS
 from anycast_sdn.cluster.watching import Watching
 from anycast_sdn.core.events import Event
@@ -21,8 +22,9 @@ ENDPOINTS_S = 3.0  # between two looks at the endpoints of etcd
 
 
 class ClusterWatch:
-    def __init__(self, peers: Peers, mirror: Mirror, agreement: Agreement) -> None:
+    def __init__(self, peers: Peers, mirror: Mirror, agreement: Agreement, cluster: EtcdCluster) -> None:
         self._peers = peers
+        self._cluster = cluster
         self._agreement = agreement
         self._mirror = mirror
         self._watching = Watching(peers.own)
@@ -35,7 +37,7 @@ class ClusterWatch:
         @isolated
         def look() -> None:
             peers, now = self._peers, time.monotonic()
-            for event in self._watching.look(peers.overview, self._mirror.problem, peers.left, peers.ended, now):
+            for event in self._watching.look(peers.overview, self._problem, peers.left, peers.ended, now):
                 report(event)
 
         def changed(keys: Collection[str]) -> None:
@@ -59,13 +61,18 @@ class ClusterWatch:
             missing=[*watching.missing],
             leaderless_s=None if watching.leaderless_since is None else now - watching.leaderless_since,
             etcd_away_s=None if watching.etcd_away_since is None else now - watching.etcd_away_since,
-            problem=self._mirror.problem,
+            problem=self._problem,
             revision=self._mirror.revision,
             behind_s=max(0.0, now - self._mirror.heard_at),
             endpoints=dict(self._endpoints),
             takeovers=watching.takeovers,
             network=self._agreement.differs,
         )
+
+    @property
+    def _problem(self) -> str:
+        """Why etcd is of no use; it may be read, and take nothing (its disk, or quota, is full)."""
+        return self._mirror.problem or self._cluster.problem
 
     def _look_at_endpoints(self) -> None:
         for endpoint in self._endpoints:

@@ -9,8 +9,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection
-from functools import partial
+from collections.abc import Callable
 
 from eventlet import patcher
 from os_ken.lib import hub
@@ -46,83 +45,103 @@ LEFT_S = 0.2
 
 def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) -> Deployment:
     """Raises ConfigurationError."""
-    etcd = Etcd(options.endpoints, options.tls)
-    sockets, threads = patcher.original("socket"), patcher.original("threading")
-    lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
-    mirror = Mirror(etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
-    agreement = Agreement(mirror, network)
-    try:
-        mirror.load()
-        agreement.join()
-    except EtcdError as error:
-        raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
-    store = EtcdStore(mirror, f"etcd {', '.join(options.endpoints)}")
-    member = f"{options.member}-{secrets.token_hex(4)}"
-    peers = Peers(PeerOptions(options.peer or usual_place(options.endpoints), options.tls), mirror, member)
-    names = {switch.dpid: switch.name for switch in network.switches}
-    cluster = EtcdCluster(mirror, lease, member, options.member, rest, names, peers.url)
-    cluster.join(hub.sleep)
-    watch = ClusterWatch(peers, mirror, agreement)
-    notes = EtcdNotes(mirror, member)
-    ended, woken = threading.Event(), threading.Event()
-    cluster.wake = woken.set
+    clustered = Clustered(options, network, rest, database)
+    return Deployment(
+        clustered.store, clustered.cluster, clustered.notes, clustered.start, clustered.leave, clustered.stop,
+        clustered.watch.state, clustered.cluster, clustered.serve, clustered.keep_flows,
+    )  # fmt: skip
 
-    @isolated
-    def beat() -> None:
+
+class Clustered:
+    """One member, with its name in etcd.  What its parts are is said where ``Deployment`` has them."""
+
+    def __init__(self, options: EtcdOptions, network: Network, rest: str, database: str) -> None:
+        """Raises ConfigurationError."""
+        self._database = database
+        self._etcd = Etcd(options.endpoints, options.tls)
+        sockets, threads = patcher.original("socket"), patcher.original("threading")
+        self._lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
+        self._mirror = Mirror(self._etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
+        agreement = Agreement(self._mirror, network)
         try:
-            cluster.beat()
+            self._mirror.load()
+            agreement.join()
         except EtcdError as error:
-            LOG.debug("etcd: %s", error)
-            ended.wait(AGAIN_S)
+            raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
+        self.store = EtcdStore(self._mirror, f"etcd {', '.join(options.endpoints)}")
+        member = f"{options.member}-{secrets.token_hex(4)}"
+        place = options.peer or usual_place(options.endpoints)
+        self._peers = Peers(PeerOptions(place, options.tls), self._mirror, member)
+        self._switches = {switch.dpid: switch.name for switch in network.switches}
+        self.cluster = EtcdCluster(
+            self._mirror, self._lease, member, options.member, rest, self._switches, self._peers.url
+        )
+        self.cluster.join(hub.sleep)
+        self.watch = ClusterWatch(self._peers, self._mirror, agreement, self.cluster)
+        self.notes = EtcdNotes(self._mirror, member)
+        self._ended, self._woken = threading.Event(), threading.Event()
+        self.cluster.wake = self._woken.set
 
-    def beat_all() -> None:
-        while not ended.is_set():
-            woken.wait(BEAT_S)
-            woken.clear()
-            beat()
+    # ---------------------------------------------------------------- from the beginning to the end
 
-    def write_notes() -> None:
-        write = isolated(notes.flush)
-        while not ended.wait(NOTES_S):
-            write()
+    def serve(self, own: Application, report: Callable[[Event], None]) -> Application:
+        self.cluster.report = report
+        self.watch.start(report)
+        return self._peers.serve(own, self.cluster.leads, report)
 
-    def start() -> None:
-        hub.spawn(mirror.run)
-        hub.spawn(beat_all)
-        hub.spawn(write_notes)
+    def keep_flows(self, app: AnycastApp) -> FlowKeeper | None:
+        return share(self._database, app, self.cluster.leads, self._peers)
 
-    def stop() -> None:
-        ended.set()
-        isolated(notes.flush)()
-        watch.stop()
-        peers.stop()
-        mirror.stop()
-        lease.stop()
+    def start(self) -> None:
+        hub.spawn(self._mirror.run)
+        hub.spawn(self._beat_all)
+        hub.spawn(self._write_notes)
+
+    def leave(self) -> None:
+        """Another member takes over, if there is one; returns when it may."""
+        cluster = self.cluster
         try:
-            etcd.revoke(lease.number)
+            cluster.drain(cluster.member)
+        except (CannotSteer, NotFound, EtcdError) as error:
+            LOG.info("no other member takes over: %s", error)
+            return
+        deadline = time.monotonic() + LEAVE_S
+        while any(map(cluster.is_master, self._switches)) and time.monotonic() < deadline:
+            hub.sleep(LEFT_S / 10)
+        hub.sleep(LEFT_S)  # what it has done last is told
+
+    def stop(self) -> None:
+        self._ended.set()
+        self._flush_notes()
+        self.watch.stop()
+        self._peers.stop()
+        self._mirror.stop()
+        self._lease.stop()
+        try:
+            self._etcd.revoke(self._lease.number)
         except EtcdError as error:
             LOG.warning("the lease of this member could not be given back: %s", error)
 
-    def serve(own: Application, report: Callable[[Event], None]) -> Application:
-        cluster.report = report
-        watch.start(report)
-        return peers.serve(own, cluster.leads, report)
+    # ---------------------------------------------------------------- green threads
 
-    def keep_flows(app: AnycastApp) -> FlowKeeper | None:
-        return share(database, app, cluster.leads, peers)
+    def _beat_all(self) -> None:
+        while not self._ended.is_set():
+            self._woken.wait(BEAT_S)
+            self._woken.clear()
+            self._beat()
 
-    leave = partial(_leave, cluster, names)
-    return Deployment(store, cluster, notes, start, leave, stop, watch.state, cluster, serve, keep_flows)
+    @isolated
+    def _beat(self) -> None:
+        try:
+            self.cluster.beat()
+        except EtcdError as error:
+            LOG.debug("etcd: %s", error)  # ``ClusterWatch`` tells of it when it lasts
+            self._ended.wait(AGAIN_S)
 
+    def _write_notes(self) -> None:
+        while not self._ended.wait(NOTES_S):
+            self._flush_notes()
 
-def _leave(cluster: EtcdCluster, switches: Collection[int]) -> None:
-    """Another member takes over, if there is one; returns when it may."""
-    try:
-        cluster.drain(cluster.member)
-    except (CannotSteer, NotFound, EtcdError) as error:
-        LOG.info("no other member takes over: %s", error)
-        return
-    deadline = time.monotonic() + LEAVE_S
-    while any(map(cluster.is_master, switches)) and time.monotonic() < deadline:
-        hub.sleep(LEFT_S / 10)
-    hub.sleep(LEFT_S)  # what it has done last is told
+    @isolated
+    def _flush_notes(self) -> None:
+        self.notes.flush()

@@ -80,6 +80,7 @@ class FakeEtcd:
     values: dict[str, Value] = field(default_factory=dict)
     leases: dict[int, _Lease] = field(default_factory=dict)
     has_quorum: bool = True
+    is_full: bool = False  # its quota is used up
     life: int = 0
     compacted: int = 0
     _history: list[tuple[int, list[Change]]] = field(default_factory=list)
@@ -144,6 +145,8 @@ class FakeEtcd:
         self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
     ) -> Done:
         _must_be_valid(operations)
+        if self.is_full and any(isinstance(each, Put) for each in operations):
+            raise EtcdError("fake: etcdserver: mvcc: database space exceeded")
         for each in operations:
             if isinstance(each, Put) and each.lease and each.lease not in self.leases:
                 raise EtcdError("fake: etcdserver: requested lease not found")
