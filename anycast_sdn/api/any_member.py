@@ -46,7 +46,8 @@ from anycast_sdn.core.model import packed, text
 from anycast_sdn.etcd.client import EtcdError
 
 OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/caller", "/openapi.json"}
-FIELDS = ("Accept", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
+OF_MEMBERS = "/v1/cluster/members/"  # what any of them can do, in etcd: also to end that nobody leads
+FIELDS = ("Accept", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
 PATIENCE_S = 0.5  # for a leader, when there is none: a take-over takes less
 STEP_S = 0.02
 LONGEST_WAIT_S = 600.0  # that a request may ask for
@@ -110,7 +111,9 @@ class AnyMember:
         deadline = time.monotonic() + PATIENCE_S
         while True:
             if self._members.leads():
-                return self._lead(environ, start_response, passed)
+                catch_up(self._members, self._after(self._members.own))
+                if self._members.leads():  # others had turns
+                    return self._lead(environ, start_response, passed)
             if leader := self._members.leader():
                 passed = passed or _passed(environ)
                 try:
@@ -122,15 +125,13 @@ class AnyMember:
                     if error.unsure:
                         raise _unavailable(f"{problem}; whether this was done is not known") from error
             if time.monotonic() > deadline:
+                if environ["PATH_INFO"].startswith(OF_MEMBERS):
+                    return self._own(_with_body(environ, passed), start_response)
                 raise _unavailable(f"{problem or self._members.missing()}; nothing was done")
             time.sleep(STEP_S)
 
     def _lead(self, environ: dict[str, Any], start_response: StartResponse, passed: Passed | None) -> Iterable[bytes]:
-        """Raises Problem."""
-        catch_up(self._members, self._after(self._members.own))
-        if passed and passed.body:
-            environ["wsgi.input"] = _Read(passed.body)  # leadership has come while it was tried elsewhere
-        answer = self._own(environ, start_response)
+        answer = self._own(_with_body(environ, passed), start_response)
         if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
             self._note(self._members.revision(), self._members.own)
         return answer
@@ -172,7 +173,9 @@ class BetweenMembers:
                 raise Problem(503, "this member does not lead", headers={MOVED: "it does not lead"})
             # A copy: for this server, it is the other member that asks.
             environ = environ | _client(environ)
-            catch_up(self._members, int(environ.get(_variable(AFTER), "0")))
+            catch_up(self._members, _after(environ))
+            if not self._members.leads():  # others had turns
+                raise Problem(503, "this member does not lead", headers={MOVED: "it does not lead"})
         except Problem as problem:
             response = response_to(problem, environ.get("RAW_PATH_INFO", ""))
             return response(environ, start_response)  # type: ignore[no-any-return]
@@ -195,6 +198,11 @@ class _Read:
     def read(self, size: int) -> bytes:
         found, self._body = self._body[:size], self._body[size:]
         return found
+
+
+def _with_body(environ: dict[str, Any], passed: Passed | None) -> dict[str, Any]:
+    """What was tried elsewhere is answered here all the same: its body was read then."""
+    return environ | {"wsgi.input": _Read(passed.body)} if passed and passed.body else environ
 
 
 def catch_up(members: Members, revision: int) -> None:
@@ -250,6 +258,14 @@ def _body(environ: dict[str, Any]) -> bytes:
     if len(body) < declared:
         raise Problem(400, f"the body ended after {len(body)} of {declared} bytes")
     return body
+
+
+def _after(environ: dict[str, Any]) -> int:
+    """Raises Problem."""
+    given = environ.get(_variable(AFTER), "0")
+    if not given.isdecimal():
+        raise Problem(400, "what the client has seen is not said as members say it")
+    return int(given)
 
 
 def _client(environ: dict[str, Any]) -> dict[str, Any]:

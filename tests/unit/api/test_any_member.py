@@ -23,7 +23,7 @@ from anycast_sdn.api.member_client import STREAM, Elsewhere, MemberClient, NoAns
 from anycast_sdn.api.member_client import Request as Passed
 from anycast_sdn.api.server import Server
 from anycast_sdn.api.streams import EventStream, Stream
-from anycast_sdn.api.tokens import Caller, Token, Tokens, secret_of, sha256_of
+from anycast_sdn.api.tokens import NOBODY, Caller, Token, Tokens, secret_of, sha256_of
 from anycast_sdn.core.model import packed
 from anycast_sdn.etcd.client import EtcdError
 from tests.unit.rest_client import Client
@@ -198,6 +198,29 @@ def test_without_a_leader_it_is_said_that_there_is_none() -> None:
     assert answer.json["detail"] == "no member leads now; there is m1; nothing was done"
     assert follower.ask("GET", "/healthz").status_code == 200
     follower.server.close()
+
+
+@pytest.mark.parametrize("verb", ["drain", "resume", "lead"])
+def test_without_a_leader_any_member_does_what_gives_the_cluster_one(verb: str) -> None:
+    """A member that drains while the last other one ends would stay without a leader otherwise."""
+    follower = Member("m1-2")
+    answer = follower.ask("POST", f"/v1/cluster/members/m1/{verb}")
+    assert answer.status_code == 409
+    assert answer.json["detail"] == "this controller is alone: it was started without --etcd"
+    assert follower.ask("POST", f"/v1/cluster/members/m1/{verb}", caller=NOBODY).status_code == 401
+    follower.server.close()
+
+
+def test_a_member_that_leads_no_more_when_it_has_caught_up_answers_nothing_itself(
+    members: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, follower = members
+    monkeypatch.setattr(leader.known, "reach", lambda revision: setattr(leader.known, "is_leader", False))
+    answer = follower.ask("PUT", "/v1/groups/web", GROUP)
+    assert (answer.status_code, answer.json["detail"]) == (503, "m0: it does not lead; nothing was done")
+    leader.known.is_leader = True
+    assert leader.ask("PUT", "/v1/groups/web", GROUP).status_code == 503
+    assert not leader.asked
 
 
 def test_a_leader_that_does_not_answer_is_named(members: tuple[Member, Member]) -> None:
