@@ -44,6 +44,7 @@ GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
 RANK_S = 0.25  # the next one in line waits so much longer
 FORMER_S = 3.0  # when all leases have ended at once, the former leader, which serves on, has so much time to come back
 FORGET_DRAIN_S = 60.0  # after the end of the member
+MOST_SENT = 20  # canaries that are waited for: those of 10 s
 TOGETHER = 45  # switches in a transaction: each has two operations, and etcd takes 128
 
 
@@ -101,6 +102,8 @@ class Election:
             self.lease = self._seen_lease = 0
 
     def send_canary(self, text: str, now: float) -> Transaction:
+        while len(self._sent) >= MOST_SENT:
+            del self._sent[next(iter(self._sent))]
         self._sent[text] = now
         return Transaction([], [Put(self._path(CANARY + self.member), text, self.lease)])
 

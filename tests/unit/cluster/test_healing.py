@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
+from anycast_sdn.cluster.election import MOST_SENT
 from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.lease import DEAF_S, LEASE_S
 from anycast_sdn.core.election_events import LeaseLost, SwitchOutOfReach, SwitchStoodDown, SwitchUnfenced
@@ -314,3 +315,14 @@ def test_another_leads_at_the_next_beat_also_when_a_canary_is_due(is_due: bool) 
     second.cluster._canary_at = second.cluster._clock() - (10.0 if is_due else 0.0)
     second.cluster.beat()
     assert world.etcd.values[f"{PREFIX}{LEADER}"].text == second.id
+
+
+def test_a_long_time_without_etcd_leaves_nothing_in_memory() -> None:
+    world = World(members=["m0", "m1"])
+    member = world.members[1]
+    member.client.fault = Fault.UNREACHABLE
+    world.run(60)
+    assert len(member.cluster._election._sent) <= MOST_SENT
+    member.client.reset()
+    world.run(5)
+    assert not member.cluster._claims.is_unsure(member.cluster._clock())
