@@ -4,7 +4,8 @@ The rules it keeps:
 
 - The first look tells nothing: what is there was there before.
 - A member is missing when its process is gone without having said that it leaves, until one of its name is there.
-- etcd is away when it has not answered for ``AWAY_S``: while it elects a leader of its own, nobody has to know.
+- etcd is away when it has not answered for ``AWAY_S``: while it elects a leader of its own, nobody has to know.  So it
+  is when it takes nothing, because its quota is used up.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Watching:
     def look(
         self, seen: Overview, problem: str, left: Collection[str], ended: Collection[str], now: float
     ) -> list[Event]:
-        """``problem``: why etcd is not read.
+        """``problem``: why etcd is not read, or takes nothing.
 
         ``left``: ids of members that have said that they leave; ``ended``: of those whose process has ended for sure.
         """

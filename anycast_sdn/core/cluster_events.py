@@ -85,7 +85,7 @@ class _OfEtcd(Reported):
 
 @dataclass(frozen=True, slots=True)
 class EtcdLost(_OfEtcd):
-    """This member does not reach etcd: it serves on, but what is enrolled cannot be changed through it."""
+    """etcd does not answer this member, or takes nothing from it: it serves on; what is enrolled cannot be changed."""
 
     type: ClassVar[str] = "etcd.lost"
     usual: ClassVar[Severity] = Severity.CRITICAL
@@ -93,16 +93,16 @@ class EtcdLost(_OfEtcd):
     reason: str
 
     def sentence(self) -> str:
-        return f"etcd does not answer: {self.reason}"
+        return f"etcd cannot be used: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
 class EtcdBack(_OfEtcd):
-    """This member reaches etcd again.  ``away_s``: how long it did not."""
+    """etcd answers this member again, and takes what it writes.  ``away_s``: how long it did not."""
 
     type: ClassVar[str] = "etcd.back"
 
     away_s: float
 
     def sentence(self) -> str:
-        return f"etcd answers again, after {self.away_s:.0f} s"
+        return f"etcd can be used again, after {self.away_s:.0f} s"

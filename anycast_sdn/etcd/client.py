@@ -10,6 +10,7 @@ The rules that it keeps:
 - Nothing is ever read that may be out of date: all reads are linearizable.
 - Green threads share one connection, a request at a time; each watch has one of its own.
 - A message names the endpoint that it comes from.  What etcd answers is bounded.
+- An etcd whose quota is used up answers all that reads, keeps leases, and takes nothing: ``full`` says so.
 """
 
 from __future__ import annotations
@@ -136,6 +137,7 @@ class Etcd:
         self._connection: http.client.HTTPConnection | None = None
         self._turn = lock or threading.Lock()
         self.written = 0  # the revision after the last transaction that was carried out
+        self.full = ""  # what etcd has said when it took nothing, because its quota is used up; "" since it takes
 
     def below(self, prefix: str, pause: Callable[[], None] = lambda: None) -> tuple[int, dict[str, Value]]:
         """All keys that begin so, at one revision; ``pause``: called between pages.  Raises EtcdError."""
@@ -170,6 +172,8 @@ class Etcd:
         reads = [{"request_range": {"key": _coded(key)}} for key in otherwise]
         body = {"compare": compare, "success": list(map(_request, operations)), "failure": reads}
         answer = self._ask("kv/txn", body)
+        if any(isinstance(each, Put) for each in operations):  # it deletes even when it is full
+            self.full = ""
         succeeded = answer.get("succeeded", False)
         self.written = _revision(answer) if succeeded else self.written
         found = () if succeeded else (each.get("response_range", {}) for each in answer.get("responses", ()))
@@ -310,7 +314,10 @@ class Etcd:
         if response.status == http.client.OK:
             self._drop()
             raise Unsure(f"{endpoint}: not an answer of etcd: {said}")
-        raise EtcdError(f"{endpoint}: {said}{_advice(said)}")
+        reason = f"{endpoint}: {said}{_advice(said)}"
+        if _FULL in said:
+            self.full = reason
+        raise EtcdError(reason)
 
     def _hint(self, endpoint: str, error: Exception) -> str:
         """What may be wrong where an endpoint ends the first connection without a word."""
@@ -353,6 +360,7 @@ def _content(response: http.client.HTTPResponse, ends_at: float) -> bytes:
     return bytes(content)
 
 
+_FULL = "database space exceeded"
 # What etcd or TLS says → what to do.
 _ADVICE = (
     ("user name is empty", "it wants a user's name and password, which this program has not: give it certificates "
@@ -365,7 +373,7 @@ _ADVICE = (
     ("CERTIFICATE_VERIFY_FAILED", "its certificate is not accepted here: --etcd-ca"),
     ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// instead of https://"),
     ("HTTP request to an HTTPS server", "it speaks TLS: write https:// instead of http://"),
-    ("database space exceeded", "its quota is used up: etcdctl compaction, defrag, and alarm disarm"),
+    (_FULL, "its quota is used up: etcdctl compaction, defrag, and alarm disarm"),
     ("404", "it has no API v3 in JSON: etcd 3.4 or later is needed"),
 )  # fmt: skip
 

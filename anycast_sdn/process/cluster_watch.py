@@ -62,6 +62,7 @@ class ClusterWatch:
             leaderless_s=None if watching.leaderless_since is None else now - watching.leaderless_since,
             etcd_away_s=None if watching.etcd_away_since is None else now - watching.etcd_away_since,
             problem=self._problem,
+            full=bool(self._mirror.etcd.full),
             revision=self._mirror.revision,
             behind_s=max(0.0, now - self._mirror.heard_at),
             endpoints=dict(self._endpoints),
@@ -72,7 +73,7 @@ class ClusterWatch:
     @property
     def _problem(self) -> str:
         """Why etcd is of no use; it may be read, and take nothing (its disk, or quota, is full)."""
-        return self._mirror.problem or self._cluster.problem
+        return self._mirror.etcd.full or self._mirror.problem or self._cluster.problem
 
     def _look_at_endpoints(self) -> None:
         for endpoint in self._endpoints:

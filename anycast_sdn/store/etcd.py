@@ -89,7 +89,7 @@ class EtcdStore:
 
     @property
     def problem(self) -> str:
-        reason = self._mirror.problem or self._trouble
+        reason = self._mirror.etcd.full or self._mirror.problem or self._trouble
         return reason and f"{self.path}: {reason}"
 
     def open(self, first: Iterable[AnycastGroup] = ()) -> Stored:

@@ -27,12 +27,13 @@ class ClusterState:
     reached: Collection[str]  # ids of other members that are heard
     missing: Collection[str]  # names of members that were there
     leaderless_s: float | None  # for how long nobody leads
-    etcd_away_s: float | None  # for how long etcd does not answer
-    problem: str  # why etcd is not read, "" if it is
+    etcd_away_s: float | None  # for how long etcd does not answer, or takes nothing
+    problem: str  # why, "" if it does
     revision: int  # of etcd, as it is known here
     behind_s: float  # the last that was heard of etcd is so old
     endpoints: Mapping[str, str]  # of etcd → why it is not healthy, "" if it is
     takeovers: int
+    full: bool = False  # it answers, and takes nothing: its quota is used up
     network: str = ""  # how this member's network file differs from that of the others
 
     @property
@@ -106,11 +107,12 @@ def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:
         return
     if state.etcd_away_s is not None:
         yield Reason(
-            "etcd.lost", Subject("controller", ""), f"etcd does not answer this member: {state.problem}",
-            "Flows go on and new ones are served; what is enrolled cannot be changed here, and this member does not "
-            "take over from others.",
+            "etcd.lost", Subject("controller", ""), f"etcd cannot be used by this member: {state.problem}",
+            "Known flows go on, and new ones while their master does; what is enrolled cannot be changed here, and "
+            "this member does not take over from others.",
         )  # fmt: skip
-    elif state.leaderless_s is not None and state.leaderless_s >= LEADERLESS_S:
+    is_known = state.etcd_away_s is None or state.full
+    if is_known and state.leaderless_s is not None and state.leaderless_s >= LEADERLESS_S:
         yield Reason(
             "leader.none", Subject("controller", ""), "no member of the cluster leads",
             "Flows go on; routes do not follow when links change, and nothing that is enrolled can be changed.",

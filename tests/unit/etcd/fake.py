@@ -252,6 +252,8 @@ class FakeClient(Etcd):
     def transact(
         self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
     ) -> Done:
+        if any(isinstance(each, Put) for each in operations):
+            self.full = "fake: etcdserver: mvcc: database space exceeded" if self.server.is_full else ""
         return self._carried_out(lambda: self.server.transact(conditions, operations, otherwise))
 
     def grant(self, seconds: int) -> int:

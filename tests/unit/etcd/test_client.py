@@ -195,6 +195,21 @@ def test_what_etcd_refuses_is_certain_and_says_what_to_do(
     assert not isinstance(caught.value, Unsure)
 
 
+def test_an_etcd_whose_quota_is_used_up_is_full_until_it_takes_something(endpoint: Make) -> None:
+    full = http({"error": "etcdserver: mvcc: database space exceeded"}, 429)
+    done = http(HEADER | {"succeeded": True})
+    there = endpoint(full, http(HEADER), done, done)
+    client = Etcd([there.url])
+    with pytest.raises(EtcdError, match="alarm disarm") as caught:
+        client.transact((), [Put("a", "1")])
+    assert client.full == str(caught.value)
+    client.read("a")
+    client.transact((), [Delete("a")])
+    assert client.full
+    client.transact((), [Put("a", "1")])
+    assert not client.full
+
+
 def test_a_lease_that_etcd_does_not_know_is_over(endpoint: Make) -> None:
     there = endpoint(http({"result": {"TTL": "2"}}), http({"result": {}}), http({"error": "lease not found"}, 404))
     client = Etcd([there.url])

@@ -267,6 +267,20 @@ class TestAway:
             one.change(PutServer("web", ONE))
         assert (etcd.now, one.client.requests) == (began, requests)
 
+    def test_an_etcd_that_is_full_is_said_as_long_as_it_is(self, etcd: FakeEtcd) -> None:
+        one = Member(etcd).opened(WEB)
+        etcd.is_full = True
+        for _ in range(2):
+            with pytest.raises(StoreError, match="database space exceeded"):
+                one.change(PutServer("web", ONE))
+            one.mirror.load()  # it can be read
+            assert "database space exceeded" in one.store.problem
+        etcd.is_full = False
+        one.client.transact((), [Put(PATH + "canary/one", "1")])  # as each member does all the time
+        assert not one.store.problem
+        one.change(PutServer("web", ONE))
+        assert one.groups() == {"web": enrolled(WEB, ONE)}
+
     def test_a_change_waits_for_an_etcd_that_has_just_gone(self, etcd: FakeEtcd) -> None:
         one = Member(etcd).opened(WEB)
         etcd.restart()

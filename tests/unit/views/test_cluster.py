@@ -67,6 +67,8 @@ def test_without_etcd_or_a_leader_health_says_what_follows() -> None:
     (away,) = cluster_reasons(replace(STATE, etcd_away_s=3.0, leaderless_s=9.0, problem="timed out"))
     assert away.code == "etcd.lost"
     assert "timed out" in away.sentence
+    both = cluster_reasons(replace(STATE, etcd_away_s=3.0, leaderless_s=9.0, problem="space exceeded", full=True))
+    assert [each.code for each in both] == ["etcd.lost", "leader.none"]  # it can be read
     (none,) = cluster_reasons(replace(STATE, leaderless_s=LEADERLESS_S))
     assert none.code == "leader.none"
     assert not list(cluster_reasons(replace(STATE, leaderless_s=LEADERLESS_S - 1)))
