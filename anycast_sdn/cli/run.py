@@ -19,6 +19,7 @@ from typing import Any
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import address as written
+from anycast_sdn.core.words import listed
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.log_format import FORMATS
 
@@ -150,11 +151,21 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--ovsdb-key, --ovsdb-cert and --ovsdb-ca go together: give all three")
     ovsdb = TlsFiles(*files) if all(files) else None
     etcd = None
+    _must_be_for_a_cluster(arguments)
     if arguments.etcd:
         tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
         etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls, arguments.peer)
     run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, etcd)
     return 0
+
+
+def _must_be_for_a_cluster(arguments: argparse.Namespace) -> None:
+    """Raises ConfigurationError where options of a cluster are given, and it is not said which."""
+    names = ("--member", "--peer", "--etcd-cert", "--etcd-key", "--etcd-ca")
+    given = [name for name in names if getattr(arguments, name.strip("-").replace("-", "_"))]
+    if given and not arguments.etcd:
+        verb = "is" if len(given) == 1 else "are"
+        raise ConfigurationError(f"{listed(given)} {verb} for several controllers: say where their etcd is (--etcd)")
 
 
 def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:

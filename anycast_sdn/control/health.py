@@ -169,6 +169,11 @@ class Health:
         unnoted, self._unnoted = self._unnoted, {}
         return unnoted.keys()
 
+    def note_again(self) -> None:
+        """``pop_unnoted`` gives all servers whose checks do not pass: what was noted of them may be lost."""
+        bad = (HealthStatus.WARNING, HealthStatus.CRITICAL)
+        self._unnoted.update(dict.fromkeys(each for each, (status, _) in self._known.items() if status in bad))
+
     def recall(
         self, group: str, server: Address, states: Mapping[CheckName, tuple[HealthStatus, str]], now: float
     ) -> None:

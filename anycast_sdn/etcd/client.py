@@ -394,7 +394,7 @@ def _checked(endpoint: str) -> str:
     """Raises ConfigurationError."""
     place = urlsplit(endpoint)
     try:
-        valid = place.scheme in ("http", "https") and place.hostname and place.port != 0
+        valid = place.scheme in ("http", "https") and place.hostname and place.port != 0 and place.path in ("", "/")
     except ValueError:
         valid = False
     if not valid:

@@ -4,7 +4,7 @@ The leader notes what it knows whenever that has changed; a member that becomes 
 decides anything.  A controller that is alone has nobody to leave anything to: its notes are ``NoNotes``.
 
 A member that leads again, while nobody else has led in between, goes on with what it knows, and notes all of it anew:
-etcd may have lost it.
+etcd may have lost it.  It begins another term then, also where it has led all the time.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Succession:
         self.notes = notes
         self._bgp = bgp
         self._react = react
-        self._led = cluster.leads()
+        self._led, self._term = cluster.leads(), cluster.term()
         self._has_led = False
         self._noted: dict[str, dict[str, str]] = {}  # prefix → the notes there, as this leader has left them
         self._heirs: list[Callable[[float], None]] = []
@@ -69,15 +69,16 @@ class Succession:
 
     def look(self, now: float) -> None:
         """The leader may be another one than before."""
-        leads = self._cluster.leads()
-        if leads is self._led:
+        leads, term = self._cluster.leads(), self._cluster.term()
+        if leads is self._led and (term == self._term or not leads):
             return
-        self._led = leads
+        self._led, self._term = leads, term
         if not leads:
             for laid_down in self._laid_down:
                 isolated(laid_down)()
             return
         self._noted.clear()
+        self._controller.health.note_again()
         *_, last = Term(self.notes.member, 0.0), *self.terms()
         if not self._has_led or last.member != self.notes.member:
             for begin in (self.begin, *self._heirs):

@@ -52,6 +52,19 @@ def test_openflow_and_rest_need_addresses_of_their_own(
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--member", "one"], "--member is for several controllers: say where their etcd is (--etcd)"),
+        (["--peer", "192.0.2.1:6654", "--etcd-ca", "ca.pem"], "--peer, --etcd-ca are for several controllers"),
+    ],
+)
+def test_a_controller_that_is_to_be_one_of_several_needs_their_etcd(
+    words: list[str], said: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in complaint(capsys, "run", str(file), *words)
+
+
+@pytest.mark.parametrize(
     ("openflow", "rest", "overlap"),
     [
         (("127.0.0.1", 6653), ("127.0.0.1", 8080), False),

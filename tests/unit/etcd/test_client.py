@@ -271,7 +271,7 @@ def test_a_watch_that_is_none_ends_with_an_error(endpoint: Make, answer: bytes |
         next(Etcd([there.url]).watch("/x/", 4, 0.3))
 
 
-@pytest.mark.parametrize("url", ["", "x", "ftp://a:1", "http://", "http://a:0", "http://a:99999", "http://a:b"])
+@pytest.mark.parametrize("url", ["", "x", "ftp://a:1", "http://", "http://a:0", "http://a:99999", "http://a:b", "http://a:1/b"])
 def test_what_is_no_endpoint_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="write http://HOST:PORT or https://HOST:PORT"):
         Etcd([url])

@@ -107,6 +107,25 @@ def test_who_leads_again_and_nobody_has_led_meanwhile_goes_on_with_what_it_knows
     assert board.texts[LLDP_KEY] == first.discovery.key.hex()
 
 
+def test_who_leads_all_the_time_while_etcd_is_rebuilt_notes_what_it_knows_anew(board: Board) -> None:
+    first, second = Controller(board, "first"), Controller(board, "second")
+    for member in (first, second):
+        server = enrolled(member, HTTP)
+    first.take_over()
+    first.app.set_cost(first.end, 77)
+    down = Reported(name_of(HTTP), CheckResult(False, "503"))
+    first.app.controller.health.report("web", server, [down], time.monotonic())
+    work(first)
+    board.texts.clear()
+    first.take_over()  # in the etcd that is there now
+    first.app.succession.note()
+    second.take_over()
+    work(second)
+    assert second.cost() == 77
+    assert second.app.controller.health.status("web", server) is HealthStatus.CRITICAL
+    assert board.texts[LLDP_KEY] == first.discovery.key.hex()
+
+
 def test_who_has_forgotten_what_it_knew_is_told_when_it_leads_again(board: Board) -> None:
     first = Controller(board, "first")
     first.take_over()
