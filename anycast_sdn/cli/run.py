@@ -107,6 +107,7 @@ def _add_etcd(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _must_be_for_a_cluster(arguments)
     places = arguments.rest or [options.listening(options.REST)]
     for place in places:
         if place.scheme != "unix" and overlap(arguments.openflow, place[:2]):
@@ -151,7 +152,6 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("--ovsdb-key, --ovsdb-cert and --ovsdb-ca go together: give all three")
     ovsdb = TlsFiles(*files) if all(files) else None
     etcd = None
-    _must_be_for_a_cluster(arguments)
     if arguments.etcd:
         tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
         etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls, arguments.peer)

@@ -316,7 +316,7 @@ class Etcd:
             raise Unsure(f"{endpoint}: not an answer of etcd: {said}")
         reason = f"{endpoint}: {said}{_advice(said)}"
         if _FULL in said:
-            self.full = reason
+            self.full = self.full or reason  # each endpoint would say so
         raise EtcdError(reason)
 
     def _hint(self, endpoint: str, error: Exception) -> str:

@@ -198,7 +198,7 @@ def test_what_etcd_refuses_is_certain_and_says_what_to_do(
 def test_an_etcd_whose_quota_is_used_up_is_full_until_it_takes_something(endpoint: Make) -> None:
     full = http({"error": "etcdserver: mvcc: database space exceeded"}, 429)
     done = http(HEADER | {"succeeded": True})
-    there = endpoint(full, http(HEADER), done, done)
+    there = endpoint(full, http(HEADER), done, full, full, done)
     client = Etcd([there.url])
     with pytest.raises(EtcdError, match="alarm disarm") as caught:
         client.transact((), [Put("a", "1")])
@@ -206,6 +206,9 @@ def test_an_etcd_whose_quota_is_used_up_is_full_until_it_takes_something(endpoin
     client.read("a")
     client.transact((), [Delete("a")])
     assert client.full
+    for key in ("a", "b"):
+        with pytest.raises(EtcdError):
+            client.transact((), [Put(key, "1")])
     client.transact((), [Put("a", "1")])
     assert not client.full
 
