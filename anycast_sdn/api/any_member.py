@@ -42,8 +42,8 @@ from anycast_sdn.api.reading import MAX_BODY
 from anycast_sdn.api.server import PROBES, Application
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import NOBODY, Caller, Need
+from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.model import packed, text
-from anycast_sdn.etcd.client import EtcdError
 
 OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/caller", "/openapi.json"}
 OF_MEMBERS = "/v1/cluster/members/"  # what any of them can do, in etcd: also to end that nobody leads
@@ -83,7 +83,7 @@ class Members(Protocol):
         """How often etcd was made anew: then its revisions are others."""
 
     def reach(self, revision: int) -> None:
-        """Have what etcd had then.  Raises EtcdError."""
+        """Have what etcd had then.  Raises ClusterUnreachable."""
 
 
 class AnyMember:
@@ -209,7 +209,7 @@ def catch_up(members: Members, revision: int) -> None:
     """Returns when this member has read what etcd had then.  Raises Problem."""
     try:
         members.reach(revision)
-    except EtcdError as error:
+    except ClusterUnreachable as error:
         raise _unavailable(f"this member has not read what was changed last: etcd does not answer: {error}") from error
 
 

@@ -15,11 +15,10 @@ from typing import Any
 
 from webob import Response
 
-from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
 from anycast_sdn.control.registry import AlreadyExists, LimitReached
 from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.description.enrolment import EnrolmentError, NoRoom, Overlap
-from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.store.store import StoreError
 
 URN = "urn:anycast-sdn:problem:"
@@ -47,6 +46,7 @@ _STATUS: dict[type[ConfigurationError], int] = {
     LimitReached: 409,
     StoreError: 503,
     CannotSteer: 409,
+    ClusterUnreachable: 503,
 }
 
 
@@ -59,14 +59,13 @@ def types_by_status() -> dict[int, list[str]]:
     return {status: sorted(set(slugs)) for status, slugs in found.items()}
 
 
-def response_to(error: Problem | ConfigurationError | EtcdError, instance: str) -> Response:
+def response_to(error: Problem | ConfigurationError, instance: str) -> Response:
     """The response for ``error``; ``instance`` is the path that was asked for."""
     if isinstance(error, Problem):
         return _response(error.status, str(error), instance, error.field, error.headers, error.slug)
-    if isinstance(error, EtcdError):
-        return _response(503, f"etcd: {error}", instance, "", {"Retry-After": "1"}, "")
     field = error.where if isinstance(error, EnrolmentError) else ""
-    return _response(_STATUS.get(type(error), 422), str(error), instance, field, {}, _slug(type(error)))
+    headers = {"Retry-After": "1"} if isinstance(error, ClusterUnreachable) else {}
+    return _response(_STATUS.get(type(error), 422), str(error), instance, field, headers, _slug(type(error)))
 
 
 def _slug(kind: type[ConfigurationError]) -> str:

@@ -30,7 +30,6 @@ from anycast_sdn.api.tokens import Need
 from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.model import ConfigurationError
-from anycast_sdn.etcd.client import EtcdError
 
 LOG = logging.getLogger(__name__)
 
@@ -75,7 +74,7 @@ class RestApi:
             if self._pages.has(environ.get("PATH_INFO", "")):
                 return self._page(environ, start_response)
             response = self._respond(request, path)
-        except (Problem, ConfigurationError, EtcdError) as error:
+        except (Problem, ConfigurationError) as error:
             response = response_to(error, quote(path))
         except Exception:
             LOG.exception("REST: %s %s failed", request.method, quote(path))

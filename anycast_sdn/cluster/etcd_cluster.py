@@ -22,7 +22,7 @@ from anycast_sdn.cluster.election import Election, Transaction
 from anycast_sdn.cluster.keys import CANARY, MemberKey
 from anycast_sdn.cluster.lease import LEASE_S, Lease
 from anycast_sdn.cluster.notices import Notices
-from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.etcd.client import EtcdError
@@ -194,10 +194,13 @@ class EtcdCluster:
         self._ask_etcd(lambda: self._election.resume(self._id(name)))
 
     def _ask_etcd(self, make: Callable[[], Transaction]) -> None:
-        for _ in range(TRIES):
-            if self._carry_out(make()):
-                return
-            self._mirror.load()
+        try:
+            for _ in range(TRIES):
+                if self._carry_out(make()):
+                    return
+                self._mirror.load()
+        except EtcdError as error:
+            raise ClusterUnreachable(f"etcd: {error}") from error
         raise CannotSteer("others change the cluster at the same time: try again")
 
     def _id(self, name: str) -> str:

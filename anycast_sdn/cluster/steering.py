@@ -11,8 +11,12 @@ class CannotSteer(ConfigurationError):
     """It is not done as things are now: why."""
 
 
+class ClusterUnreachable(ConfigurationError):
+    """Where members agree cannot be asked now: why.  Whether it was done is not always known."""
+
+
 class Steering(Protocol):
-    """``name``: of a member.  Each raises NotFound when none of this name is there, CannotSteer, EtcdError."""
+    """``name``: of a member.  Each raises NotFound when none of this name is there, CannotSteer, ClusterUnreachable."""
 
     def drain(self, name: str) -> None:
         """The member hands over all that it has, and takes nothing until ``resume``."""

@@ -19,9 +19,8 @@ from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.etcd_notes import EtcdNotes
 from anycast_sdn.cluster.lease import Lease
-from anycast_sdn.cluster.steering import CannotSteer
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.model import ConfigurationError, NotFound
+from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError
 from anycast_sdn.etcd.mirror import Mirror
@@ -102,7 +101,7 @@ class Clustered:
         cluster = self.cluster
         try:
             cluster.drain(cluster.member)
-        except (CannotSteer, NotFound, EtcdError) as error:
+        except ConfigurationError as error:
             LOG.info("no other member takes over: %s", error)
             return
         deadline = time.monotonic() + LEAVE_S

@@ -38,6 +38,7 @@ from anycast_sdn.api.tls import Tls
 from anycast_sdn.api.tokens import Token, Tokens, secret_of, sha256_of
 from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.overview import OF_OVERVIEW, overview
+from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import listed
@@ -166,7 +167,10 @@ class Peers:
         return self._mirror.times_gone_back
 
     def reach(self, revision: int) -> None:
-        self._mirror.reach(revision)
+        try:
+            self._mirror.reach(revision)
+        except EtcdError as error:
+            raise ClusterUnreachable(str(error)) from error
 
     # ---------------------------------------------------------------- the others
 

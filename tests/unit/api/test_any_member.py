@@ -24,8 +24,8 @@ from anycast_sdn.api.member_client import Request as Passed
 from anycast_sdn.api.server import Server
 from anycast_sdn.api.streams import EventStream, Stream
 from anycast_sdn.api.tokens import NOBODY, Caller, Token, Tokens, secret_of, sha256_of
+from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.model import packed
-from anycast_sdn.etcd.client import EtcdError
 from tests.unit.rest_client import Client
 
 SECRET = secret_of(bytes(32))
@@ -65,7 +65,7 @@ class Known:
 
     def reach(self, revision: int) -> None:
         if self.problem:
-            raise EtcdError(self.problem)
+            raise ClusterUnreachable(self.problem)
         self.reached.append(revision)
 
 

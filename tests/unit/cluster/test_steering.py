@@ -6,11 +6,11 @@ import pytest
 
 from anycast_sdn.cluster.keys import Held, MemberKey
 from anycast_sdn.cluster.overview import overview
-from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
 from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.etcd.client import Put
 from tests.unit.cluster.world import World
-from tests.unit.etcd.fake import catch_up
+from tests.unit.etcd.fake import Fault, catch_up
 
 
 @pytest.fixture
@@ -164,3 +164,10 @@ def test_a_member_of_another_release_that_is_not_understood_takes_part_in_nothin
     assert world.heal() <= 5
     assert MemberKey.of(text).switches in ([], [2])
     assert Held.of(text).offset == 0
+
+
+def test_what_cannot_be_asked_of_etcd_is_said(world: World) -> None:
+    first, *_ = world.members
+    first.client.fault = Fault.UNREACHABLE
+    with pytest.raises(ClusterUnreachable, match="etcd: fake: Connection refused"):
+        first.cluster.drain("m1")
