@@ -115,13 +115,16 @@ class FollowedRules(Following):
         return self._is_listed and bool(self._waiting) and not self._has_failed
 
     def step(self, groups: Groups, now: float) -> None:
-        """The next flows have their turn.  To be called regularly."""
+        """The next flows have their turn.  To be called regularly.  After a fault nothing is complete any more."""
         edge = self._edge
         closed, watched, edge.record.is_watched = edge.closed.copy(), edge.record.is_watched, False
         try:
             edge.end_due(now, ENDED_AT_ONCE)
             for number in list(islice(self._waiting, FOLLOWED_AT_ONCE if self.has_more else 0)):
                 self._follow(number, self._waiting.pop(number), groups, now)
+        except Exception:
+            self._has_failed = True
+            raise
         finally:
             edge.closed, edge.record.is_watched = closed, watched
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import invariant
 from scenes import ask, client_edge, network
@@ -170,6 +172,21 @@ def test_a_binding_that_cannot_be_made_makes_all_incomplete_and_what_is_known_ca
     while follower.following.forget(net.now):
         pass
     assert follower.flows() == []
+
+
+def test_a_fault_of_our_own_in_one_flow_makes_all_incomplete() -> None:
+    """Its address would count as free."""
+    net = busy()
+    follower = Follower(net)
+    follower.catch_up()
+    ask(net, port=41000)
+    follower.hear()
+    switch: Any = follower.switch
+    switch.engine.edge.adopt = lambda *_: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        follower.following.step(net.controller.groups, net.now)
+    assert not follower.following.is_complete
+    assert not follower.following.has_more
 
 
 def test_what_another_controller_does_is_in_no_count_here() -> None:
