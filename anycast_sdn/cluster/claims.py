@@ -5,7 +5,8 @@ The rules that it keeps:
 - A switch is asked for MASTER only with the generation of a key that names this member, for SLAVE otherwise.
 - Master it is when the switch says so, until the switch refuses or says that it is slave: etcd alone ends nothing.
 - A switch that calls a generation stale has seen a later one.  It is never outbid from here: the key is written anew
-  first (``stale``), and that only succeeds for the member that the switch belongs to.
+  first (``stale``), and that only succeeds for the member that the switch belongs to.  Where that has to be done again
+  and again, a controller claims the switch that is not in this etcd (``contested``).
 - What fails is asked again after a pause that doubles.  A switch that says nothing is given up for a while.
 - A switch without roles takes writes from everybody, so it is no fence.  Its master stops on its own when it has not
   seen for ``SURE_S`` what etcd has; the next one begins ``HANDED_OVER_S`` after it has got the key.
@@ -27,6 +28,8 @@ PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 MUTE_S = 4.0  # a switch that has not answered its master-to-be for so long is given up …
 GIVEN_UP_S = 10.0  # … for so long
 STEADY_S = 60.0  # when nothing has failed for so long, pauses are short again
+OUTBID_TIMES = 3  # an etcd that was rebuilt or restored makes one of them
+OUTBID_S = 5 * LONGEST_PAUSE_S  # between two of them at most
 SURE_S = 2.0
 HANDED_OVER_S = 2.5
 
@@ -57,6 +60,8 @@ class _Switch:
     key_at: float = 0.0  # when that was seen
     own: int | None = None  # generation, as the switch has told
     stale: Stale | None = None
+    outbid: int = 0  # how often its key has been written anew because of that, lately
+    outbid_at: float = -math.inf
     again_at: float = math.inf
     failures: int = 0
     failed_at: float = -math.inf
@@ -124,6 +129,9 @@ class Claims:
         elif master.modified != switch.key:
             unbroken = switch.line and self._view.held(dpid).after == switch.line
             switch.line = master.modified if unbroken else 0
+            if switch.stale and switch.stale.modified == switch.key:
+                switch.outbid = 1 + (switch.outbid if now - switch.outbid_at <= OUTBID_S else 0)
+                switch.outbid_at = now
             switch.key, switch.key_at = master.modified, now
             switch.mute_since = math.inf
 
@@ -137,6 +145,13 @@ class Claims:
         for dpid, switch in self._switches.items():
             if switch.stale and switch.stale.modified == switch.key and switch.again_at <= now:
                 yield dpid, switch.stale
+
+    def contested(self, now: float) -> list[int]:
+        """Switches that have seen later generations again and again: somebody else's, of another etcd."""
+        return [
+            dpid for dpid, switch in self._switches.items()
+            if switch.outbid >= OUTBID_TIMES and now - switch.outbid_at <= OUTBID_S
+        ]  # fmt: skip
 
     # ---------------------------------------------------------------- asking
 

@@ -108,6 +108,10 @@ class EtcdCluster:
     def refused(self, dpid: int) -> bool:
         return self._claims.refused(dpid, self._clock())
 
+    def contested(self) -> list[int]:
+        """Switches that a controller claims, too, which is not in this etcd."""
+        return self._claims.contested(self._clock())
+
     # ---------------------------------------------------------------- etcd
 
     def _look(self, changed: Collection[str]) -> None:

@@ -9,6 +9,7 @@ from anycast_sdn.cluster.election import BEHIND_S, Election
 from anycast_sdn.core.election_events import (
     LeaseLost,
     NameTaken,
+    SwitchContested,
     SwitchOutOfReach,
     SwitchStoodDown,
     SwitchUnfenced,
@@ -28,6 +29,7 @@ class Notices:
         self._namesake = ""
         self._unreached_since: dict[int, float] = {}
         self._unreached: set[int] = set()
+        self._contested: set[int] = set()
         self._unfenced: set[int] = set()
         self._serving: set[int] = set()  # of these
 
@@ -43,6 +45,7 @@ class Notices:
             if namesake:
                 yield NameTaken(name, namesake)
         yield from self._pop_unreached(now)
+        yield from self._pop_contested(now)
         yield from self._pop_unfenced(now)
 
     def _pop_unreached(self, now: float) -> Iterator[Event]:
@@ -56,6 +59,11 @@ class Notices:
                 self._unreached.add(dpid)
                 by = tuple(sorted(view.name(member) for member in found[dpid]))
                 yield SwitchOutOfReach(self._name(dpid), view.name(view.leader), by)
+
+    def _pop_contested(self, now: float) -> Iterator[Event]:
+        before, self._contested = self._contested, {*self._election.claims.contested(now)}
+        for dpid in sorted(self._contested - before):
+            yield SwitchContested(self._name(dpid))
 
     def _pop_unfenced(self, now: float) -> Iterator[Event]:
         claims = self._election.claims

@@ -76,6 +76,26 @@ class SwitchOutOfReach(Reported):
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchContested(Reported):
+    """A controller that is not in this etcd claims a switch, too, so its master changes all the time."""
+
+    type: ClassVar[str] = "cluster.contested"
+    usual: ClassVar[Severity] = Severity.CRITICAL
+
+    switch: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("switch", self.switch)
+
+    def sentence(self) -> str:
+        return (
+            f"switch {self.switch} is claimed again and again by a controller that is not in this etcd: end it, or "
+            "give it the same --etcd"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchUnfenced(Reported):
     """In a cluster, a switch has no roles, so it would take writes from everybody: one controller serves it.
 

@@ -68,6 +68,7 @@ class ClusterWatch:
             endpoints=dict(self._endpoints),
             takeovers=watching.takeovers,
             network=self._agreement.differs,
+            contested=self._cluster.contested(),
         )
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from anycast_sdn.cluster.overview import Overview
 from anycast_sdn.core.events import Severity, Subject
 from anycast_sdn.core.times import rfc3339
-from anycast_sdn.core.words import listed
+from anycast_sdn.core.words import counted, listed
 from anycast_sdn.views.reasons import Reason
 
 LEADERLESS_S = 3.0  # a take-over takes less
@@ -34,6 +34,7 @@ class ClusterState:
     endpoints: Mapping[str, str]  # of etcd → why it is not healthy, "" if it is
     takeovers: int
     full: bool = False  # it answers, and takes nothing: its quota is used up
+    contested: Collection[int] = ()  # switches that a controller claims, too, which is not in this etcd
     network: str = ""  # how this member's network file differs from that of the others
 
     @property
@@ -116,6 +117,12 @@ def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:
         yield Reason(
             "leader.none", Subject("controller", ""), "no member of the cluster leads",
             "Flows go on; routes do not follow when links change, and nothing that is enrolled can be changed.",
+        )  # fmt: skip
+    if state.contested:
+        yield Reason(
+            "cluster.contested", Subject("controller", ""),
+            f"a controller that is not in this etcd claims {counted(len(state.contested), 'switch')}, too",
+            "Their master changes all the time, and new flows wait: end that controller, or give it the same --etcd.",
         )  # fmt: skip
     if state.network:
         yield Reason(

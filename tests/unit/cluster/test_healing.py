@@ -6,12 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
+from anycast_sdn.cluster.claims import OUTBID_S
 from anycast_sdn.cluster.election import MOST_SENT
 from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.lease import DEAF_S, LEASE_S
-from anycast_sdn.core.election_events import LeaseLost, SwitchOutOfReach, SwitchStoodDown, SwitchUnfenced
+from anycast_sdn.core.election_events import (
+    LeaseLost,
+    SwitchContested,
+    SwitchOutOfReach,
+    SwitchStoodDown,
+    SwitchUnfenced,
+)
 from anycast_sdn.simulation.roles import Role
-from tests.unit.cluster.world import PREFIX, Process, World
+from tests.unit.cluster.world import PREFIX, STEP_S, Process, World
 from tests.unit.etcd.fake import Fault, catch_up
 
 LEASE_ENDS_S = LEASE_S + 0.6  # the last renewal, and what etcd needs
@@ -114,6 +121,24 @@ def test_a_former_leader_that_hears_etcd_later_than_others_leads_again(world: Wo
     assert world.is_whole()
     assert world.leaders() == [first]
     assert begun(world) == len(world.switches)
+
+
+def test_switches_that_a_controller_of_another_etcd_claims_are_told(world: World) -> None:
+    first = world.members[0]
+    elsewhere = World()
+    elsewhere.switches, elsewhere._started = world.switches, 100
+    stranger = elsewhere.start("m9")
+    for _ in range(800):
+        world.run(STEP_S)
+        elsewhere.run(STEP_S)
+    for process in (first, stranger):
+        told = [event.switch for event in process.events if isinstance(event, SwitchContested)]
+        assert sorted(told) == ["s1", "s2"]
+        assert process.cluster.contested() == [1, 2]
+    elsewhere.kill(stranger)
+    world.run(OUTBID_S + 1)
+    assert world.is_whole()
+    assert not first.cluster.contested()
 
 
 def test_a_loss_of_quorum_that_ends_all_leases_changes_nobodys_switches(world: World) -> None:

@@ -58,6 +58,11 @@ def test_what_is_missing_is_named_and_is_a_reason() -> None:
     ]  # fmt: skip
 
 
+def test_a_controller_that_is_not_in_this_etcd_is_a_reason() -> None:
+    (reason,) = cluster_reasons(replace(STATE, contested=[1, 2]))
+    assert (reason.code, "claims 2 switches, too" in reason.sentence) == ("cluster.contested", True)
+
+
 def test_another_network_file_that_was_accepted_is_a_reason() -> None:
     (reason,) = cluster_reasons(replace(STATE, network="switches: arh1"))
     assert (reason.code, "different: switches: arh1" in reason.sentence) == ("network.file", True)
