@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from anycast_sdn.cluster.claims import OUTBID_S
+from anycast_sdn.cluster.claims import LONGEST_PAUSE_S, OUTBID_S
 from anycast_sdn.cluster.election import MOST_SENT
 from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.lease import DEAF_S, LEASE_S
@@ -128,15 +128,19 @@ def test_switches_that_a_controller_of_another_etcd_claims_are_told(world: World
     elsewhere = World()
     elsewhere.switches, elsewhere._started = world.switches, 100
     stranger = elsewhere.start("m9")
-    for _ in range(800):
+    for _ in range(2000):
         world.run(STEP_S)
         elsewhere.run(STEP_S)
+        if first.cluster.contested() == stranger.cluster.contested() == [1, 2]:
+            break
+    world.run(STEP_S)
+    elsewhere.run(STEP_S)
     for process in (first, stranger):
         told = [event.switch for event in process.events if isinstance(event, SwitchContested)]
         assert sorted(told) == ["s1", "s2"]
         assert process.cluster.contested() == [1, 2]
     elsewhere.kill(stranger)
-    world.run(OUTBID_S + 1)
+    world.run(OUTBID_S + 2 * LONGEST_PAUSE_S)
     assert world.is_whole()
     assert not first.cluster.contested()
 
