@@ -115,6 +115,8 @@ class MemberClient:
             connection.request("GET", STREAM, headers=self._fields)
             response = connection.getresponse()
             _check(response)
+            if response.status != http.client.OK:
+                raise NoAnswer(f"it answers {response.status} {response.reason}", unsure=False)
             yield b"\n"
             while line := response.readline():
                 yield line

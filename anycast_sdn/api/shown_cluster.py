@@ -40,7 +40,7 @@ class EndpointShown(Section):
 class EtcdShown(Section):
     """etcd, as the member that answers sees it."""
 
-    up: bool = said("what is there is read")
+    up: bool = said("what is there is read, and changes are taken")
     problem: str = said("why not")
     revision: int = said("the last that is known here")
     behind_s: float = said("how long ago something was heard of it last; each member writes twice a second")

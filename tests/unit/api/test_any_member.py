@@ -296,6 +296,17 @@ def test_who_shows_no_secret_at_all_is_refused_whoever_it_says_to_ask_for(member
     assert not leader.asked
 
 
+def test_what_is_no_stream_is_not_taken_for_one(
+    members: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A member may have too many of them."""
+    leader, _ = members
+    monkeypatch.setattr(leader.server, "_limit", 0)
+    client = MemberClient(f"http://127.0.0.1:{leader.port}", "m0-1", SECRET)
+    with pytest.raises(NoAnswer, match="it answers 503"):
+        next(client.lines(1.0))
+
+
 # ------------------------------------------------------------------------------ what clients have seen
 
 
