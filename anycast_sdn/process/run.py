@@ -94,11 +94,11 @@ def run(
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     app.when_it_begins_anew(lambda: life.begin_anew(app.controller.switches_by_name()))
     lifecycle = Lifecycle(registry, app, cluster.leads, life)
-    views, pause = ControllerViews(app), server.pause_in_line()
     app.cluster_state = deployment.state
     api = RestApi(
-        registry, views, lifecycle, pause, require_match=rest_options.require_match, steering=deployment.steering
-    )
+        registry, ControllerViews(app), lifecycle, server.pause_in_line(),
+        require_match=rest_options.require_match, steering=deployment.steering,
+    )  # fmt: skip
     rest.serve(deployment.serve(api, app.report), app.report)
     manager.instantiate_apps()
     hub.spawn(acceptor.serve, app, app.report)
@@ -114,10 +114,7 @@ def run(
     app.report(ControllerStopping(ending.asked))
     service.stopping()
     lifecycle.stop()
-    deployment.leave()
-    app.retire()
-    _finish(rest, acceptor)
-    deployment.stop()
+    _leave(deployment, app, rest, acceptor)
     if app.binding_log:
         app.binding_log.stop()
     manager.close()
@@ -199,6 +196,14 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
             ending.hung_up = False
             isolated(reload)()
         hub.sleep(SIGNALS_S)
+
+
+def _leave(deployment: Deployment, app: AnycastApp, rest: RestService, acceptor: Acceptor) -> None:
+    """Another controller, if there is one, takes over while this one serves; others hear of its end when it is over."""
+    deployment.leave()
+    app.retire()
+    _finish(rest, acceptor)
+    deployment.stop()
 
 
 def _finish(rest: RestService, acceptor: Acceptor) -> None:
