@@ -67,7 +67,8 @@ def overview(values: Mapping[str, Value]) -> Overview:
         if key.startswith(MASTERS) and (dpid := dpid_of(key)) is not None
     }
     leader, term = values.get(LEADER), values.get(TERM)
-    return Overview(members, leader.text if leader else "", int(term.text) if term and leader else 0, masters)
+    number = int(term.text) if term and leader and term.text.isdecimal() else 0
+    return Overview(members, leader.text if leader else "", number, masters)
 
 
 def _offset(values: Mapping[str, Value], dpid: int) -> int:

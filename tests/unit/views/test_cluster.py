@@ -44,6 +44,12 @@ def test_it_names_members_leader_and_masters() -> None:
     assert not list(cluster_reasons(STATE))
 
 
+def test_keys_that_somebody_has_written_by_hand_are_no_fault() -> None:
+    keys = {"leader": "m0-1", "term": "x", f"{MEMBERS}m0-1": "{", f"{MASTERS}zz": "m0-1"}
+    shown = overview({key: Value(text, 3, 3) for key, text in keys.items()})
+    assert (shown.leader, shown.term, [*shown.members], shown.masters) == ("m0-1", 0, ["m0-1"], {})
+
+
 def test_a_controller_that_is_alone_says_so() -> None:
     Cluster.model_validate(ALONE)
     assert ALONE["mode"] == "alone"
