@@ -171,7 +171,8 @@ def test_sip_with_rtp(network: Running, service: Service) -> None:
 @pytest.mark.row("M31", "IKEv2: ports 500 and 4500, traffic, and new keys for both of its parts; three times")
 @everywhere
 def test_ike(network: Running, service: Service, tunnels: Tunnels) -> None:
-    ask = ["ping", "-c", "3", "-i", "0.1", "-W", "2", IKE_INSIDE]  # charon may lose what it has in hand when keys change
+    # charon may lose what it has in hand when keys change.
+    ask = ["ping", "-c", "3", "-i", "0.1", "-W", "2", IKE_INSIDE]
     for _ in range(3):
         with tunnels.ike(service.client, service.address) as swanctl:
             swanctl("--initiate", "--child", "net", "--timeout", "10")
