@@ -257,10 +257,13 @@ class Controller(Parts):
             return Outcome()
         return self.slices.work_again(now)
 
-    def tick(self, now: float) -> Outcome:
-        """What time brings for the whole network.  To be called several times a second, with ``tick_switch``."""
+    def tick(self, now: float, owing: Collection[str] = ()) -> Outcome:
+        """What time brings for the whole network.  To be called several times a second, with ``tick_switch``.
+
+        ``owing``: switches that are connected and owe an answer.
+        """
         self.uplinks.tick(now)
-        relinked, probes = self.discovery.tick(now)
+        relinked, probes = self.discovery.tick(now, owing)
         out = self._relink(now) if relinked else Outcome()
         out.events += self.discovery.pop_events()
         if overdue := self.routes.pop_overdue(now):

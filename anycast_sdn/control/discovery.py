@@ -23,7 +23,9 @@ Rules kept here:
   replayed frames, and those of another controller, are dropped, and counted by the caller.
 - Of a switch's ports those are kept that are up or an end of a link, ``MAX_PORTS_OF_SWITCH`` at the most: whatever port
   numbers a switch reports, and whatever frames it forges, the memory for them is limited.
-- Silence is excused when the controller itself was late (``core.lateness``).
+- Silence is excused when the controller itself was late (``core.lateness``), and while one of the link's switches does
+  not answer (``control.answering``): it can neither send nor report.  So when LLDP is missed, it is asked
+  (``doubted``) before the silence would count.
 - Whoever begins to lead a cluster begins with what its predecessor knew: costs, and links that have failed, which are
   down until they are confirmed.  Rounds are numbered within its term, so that no frame of an earlier term counts, but
   none of them is taken for forged either.
@@ -35,10 +37,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from anycast_sdn.control.answering import Answering
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import NotFound
@@ -52,6 +55,8 @@ SEND_S = 0.5
 IDLE_PER_ROUND = 500  # ports
 PROBES = 200  # frames that are made in one slice
 DEAD_S = 2.6  # five frames lost; a tick later, and before 3 s, the link is gone
+DOUBT_S = 1.0  # two frames lost: do the link's switches answer?
+UNHEARD_S = 2.0
 START_S = 10.0  # a switch that has not connected within this time is no longer waited for
 LATE_S = 1.0  # more than this between two ticks: the controller itself was late
 FRESH_ROUNDS = 3  # older frames do not count
@@ -130,6 +135,7 @@ class Discovery:
         self._idle: OrderedDict[Port, None] = OrderedDict()
         self._to_send: deque[Port] = deque()  # ports that are still to send in this round
         self._lateness = Lateness(LATE_S, DEAD_S)
+        self._answering = Answering()
         self.starting = True  # switches that have not connected yet are waited for
         self._events: list[Event] = []  # for ``pop_events``
 
@@ -252,12 +258,13 @@ class Discovery:
         watched = self._watched.get(ends)
         return watched is not None and not (watched.up and watched.trusted) and self._judge_one(watched, now)
 
-    def tick(self, now: float) -> tuple[bool, list[tuple[int, int, bytes]]]:
+    def tick(self, now: float, owing: Collection[str] = ()) -> tuple[bool, list[tuple[int, int, bytes]]]:
         """To be called several times a second → do the usable links differ, and (dpid, port, frame) to send.
 
-        There may be ``more_probes`` to send.
+        ``owing``: switches that are connected and owe an answer.  There may be ``more_probes`` to send.
         """
         changed = False
+        self._answering.update(owing, now)
         if self.starting and self._lateness.listening_s >= START_S:
             self.starting = False
             for switch in self._dpids.keys() - self._present:
@@ -275,6 +282,24 @@ class Discovery:
         """What has happened to links since the last call."""
         events, self._events = self._events, []
         return events
+
+    def doubted(self, now: float) -> dict[str, bool]:
+        """Switches that may not answer: LLDP of a link is missing → is all missing that could tell of the switch?
+
+        Only links whose other end answers could.
+        """
+        doubted: dict[str, bool] = {}
+        heard: set[str] = set()
+        for watched in self._watched.values():
+            if not watched.up or watched.watched_from == math.inf:
+                continue
+            names = {end.switch for end in watched.ends}
+            owing = {name for name in names if self._answering.owes(name)}
+            if now - watched.watched_from > DOUBT_S and not self._confirmed(watched, now, DOUBT_S):
+                doubted |= {name: doubted.get(name, False) or owing == {name} for name in names}
+            if now - watched.watched_from <= UNHEARD_S or self._confirmed(watched, now, UNHEARD_S):
+                heard |= names
+        return {name: unheard and name not in heard for name, unheard in doubted.items()}
 
     def has_probes(self) -> bool:
         return bool(self._to_send)
@@ -333,13 +358,17 @@ class Discovery:
         elif self._confirmed(watched, now):
             watched.trusted = True
             self._set_up(watched, True, now)
-        elif not self._lateness.excuses(now) and now - watched.watched_from > DEAD_S:
+        elif now - watched.watched_from > DEAD_S and not self._is_excused(watched, now):
             self._set_up(watched, False, now)
         if watched.held and now >= watched.held_until:
             watched.held = False
             self._report(watched, LinkUp(_names(watched)))
         watched.last_resort = not watched.trusted or now < watched.held_until
         return self._used(watched) and (watched.up, watched.last_resort) != before
+
+    def _is_excused(self, watched: WatchedLink, now: float) -> bool:
+        """Does its silence say nothing?"""
+        return self._lateness.excuses(now) or any(self._answering.excuses(end.switch, now) for end in watched.ends)
 
     def _set_up(self, watched: WatchedLink, up: bool, now: float) -> None:
         if watched.up is up:
@@ -363,9 +392,9 @@ class Discovery:
         if self._used(watched):
             self._events.append(event)
 
-    def _confirmed(self, watched: WatchedLink, now: float) -> bool:
+    def _confirmed(self, watched: WatchedLink, now: float, within_s: float = DEAD_S) -> bool:
         a, b = watched.ends
-        since = max(watched.watched_from, now - DEAD_S)
+        since = max(watched.watched_from, now - within_s)
         return self._hears(a, b, since) and self._hears(b, a, since)
 
     def _hears(self, at: Port, peer: Port, since: float) -> bool:

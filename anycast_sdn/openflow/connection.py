@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections import deque
 from collections.abc import Callable, Iterable
 from enum import IntEnum, auto
 from typing import Any
@@ -32,6 +31,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import codec, decoding, fragments
 from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.listener import Listener
@@ -51,7 +51,6 @@ from anycast_sdn.openflow.rules import Barrier, Message, ReportExpired
 LOG = logging.getLogger(__name__)
 
 HANDSHAKE_S = 5.0  # until a switch has sent its datapath id and is admitted; echoes do not extend it
-ECHO_S, ECHOES_MISSED = 1.5, 2  # a silent switch is noticed within 6 s
 LONGEST_TICK_S = 0.5  # the rest of a longer pause is a delay of our own
 MAX_UNSENT = 1 << 26  # bytes that a switch may leave unread before it counts as dead
 MAX_UNSENT_BEFORE_ADMITTED = 1 << 16
@@ -122,12 +121,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self._encode = codec.encoder(self.layout).encode
         self._listener = listener
         self._wake = wake
-        self._xid = 0
+        self._xid, self._age = 0, 0.0
         self._received = bytearray()
         self._needed = _HEADER.size  # bytes up to the end of the next message, as far as is known
         self._ticked: float | None = None
-        self._age = self._until_echo = 0.0
-        self._echoes: deque[int] = deque()  # transaction ids of those without a reply
+        self._echoes = Echoes(self._send_echo)
         self._pending = Pending(listener.unanswered)
         self.monitors = Monitors()
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
@@ -187,20 +185,22 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._age += passed
             if self._age >= HANDSHAKE_S:
                 self.close(f"it has not sent its datapath id within {HANDSHAKE_S:.0f} s", "handshake")
-        elif self.is_admitted:
-            self._check_alive(passed)
+        elif self.is_admitted and not self._echoes.tick(passed):
+            self.close("it does not answer echo requests")
         if not self.is_closed:
             self._pending.tick(passed)
 
-    def _check_alive(self, passed: float) -> None:
-        self._until_echo -= passed
-        if self._until_echo > 0:
-            return
-        if len(self._echoes) > ECHOES_MISSED:
-            self.close("it does not answer echo requests")
-            return
-        self._until_echo = ECHO_S
-        self._echoes.append(self._send_echo())
+    @property
+    def owes_answer(self) -> bool:
+        """Has it not answered an echo request in time?"""
+        return self.is_admitted and self._echoes.are_owed
+
+    def doubt(self, unheard: bool) -> None:
+        """Something that it had to send or report has not come.  ``unheard``: nothing of what it had to."""
+        if self.is_admitted and unheard and self._echoes.seem_gone:
+            self.close("it does not answer, and none of its links has been heard of")
+        elif self.is_admitted:
+            self._echoes.ask()
 
     # ---------------------------------------------------------------- sending
 
@@ -314,6 +314,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def receive(self, data: bytes) -> None:
         """Bytes have arrived; ``handle`` processes them."""
         self._received += data
+        self._echoes.received()
 
     def handle(self, most: int) -> bool:
         """Handle up to so many complete messages.  False: there are no more of them.  Raises BadMessage."""
@@ -438,8 +439,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         if self._pending.is_probe(xid):
             self._pending.echo(xid)
         elif xid in self._echoes:
-            while self._echoes.popleft() != xid:
-                pass
+            self._echoes.answered(xid)
 
     def _role(self, xid: int, body: bytes) -> None:
         if not self._pending.is_role(xid):

@@ -18,7 +18,7 @@ Where there are several controllers, it is asked first to take this one as its m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -152,6 +152,16 @@ class Connections:
     @isolated
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
         switch.send(messages)
+
+    def owing(self) -> set[str]:
+        """The switches that owe an answer, by name."""
+        return {self.name(dpid) for dpid, switch in self.channels.items() if switch.owes_answer}
+
+    def doubt(self, doubted: Mapping[str, bool]) -> None:
+        """See ``Discovery.doubted``: these are asked whether they answer."""
+        for name, unheard in doubted.items():
+            if switch := self.channels.get(self._controller.by_name[name].dpid):
+                switch.doubt(unheard)
 
     # ---------------------------------------------------------------- admission
 

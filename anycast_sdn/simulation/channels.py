@@ -66,6 +66,8 @@ class ControlChannels:
         self._names = {switch.dpid: switch.name for switch in controller.network.switches}
         self._dpids = {name: dpid for dpid, name in self._names.items()}
         self._disconnected: set[str] = set()  # switches without a controller
+        self.swallowed: set[str] = set()  # switches that are connected, and whose connection swallows what it gets
+        self._asked: set[str] = set()  # of these: by an echo request
         self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
         self._work_is_queued = False  # the controller's next slice
         self.term = 0  # by which the controller is the master of all switches; 0: there is no other one
@@ -141,6 +143,8 @@ class ControlChannels:
         self.react(self.controller.work(self.now))
 
     def _apply(self, name: str, messages: Iterable[Message]) -> None:
+        if name in self.swallowed:
+            return
         for message in messages:
             steps: Trace = []
             try:
@@ -174,7 +178,7 @@ class ControlChannels:
 
     def report(self, name: str, effect: Effect) -> None:
         """A switch reports an event to the controller, if it is connected."""
-        if name in self._disconnected:
+        if name in self._disconnected or name in self.swallowed:
             return
         dpid = self._dpids[name]
         match effect:
@@ -186,7 +190,7 @@ class ControlChannels:
                 self._later(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def report_port(self, name: str, number: int, up: bool) -> None:
-        if name not in self._disconnected:
+        if name not in self._disconnected and name not in self.swallowed:
             self._later(self.controller.port_changed, self._dpids[name], number, up)
 
     def _later(self, event: Callable[..., Outcome], *arguments: Any) -> None:
@@ -206,7 +210,9 @@ class ControlChannels:
     # ---------------------------------------------------------------- the controller's clock
 
     def tick(self) -> None:
-        self.react(self.controller.tick(self.now))
+        self._asked &= self.swallowed
+        self.react(self.controller.tick(self.now, self._asked))
+        self._asked |= self.swallowed & self.controller.discovery.doubted(self.now).keys()
         self.react(self.controller.check_servers(self.now))
         for dpid in self.controller.switches:
             self.react(self.controller.tick_switch(dpid, self.now))

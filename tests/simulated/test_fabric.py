@@ -306,3 +306,35 @@ def test_a_looping_packet_ends_with_its_ttl_and_its_sender_gets_an_error(ring, v
     assert sum(key.destination == as1 for key in between) == 19
     assert list(errors(ring, "h1")) == [(packed(HOPS[v6][2]), as1)]
     ring.switches["c2"].apply(AddFlow(entries.route(subnet, ring.controller.switches[0x32].routes[subnet])), ring.now)
+
+
+# ------------------------------------------------------------------------------ a switch that does not answer
+
+
+def test_what_goes_through_a_switch_whose_connection_is_swallowed_stays_as_it_is(ring):
+    """It forwards on, and nothing is left for the next leader to take for a failure."""
+    before = catchment(ring)
+    ask(ring, "h1")
+    ring.channels.swallowed.add("c1")
+    for _ in range(24):
+        ring.advance(0.25)
+        assert catchment(ring) == before
+    assert state(ring, "c1:1", "c2:2") == "up"
+    assert not list(ring.controller.discovery.known())
+    ring.disconnect("c1")  # it has been noticed
+    ring.channels.swallowed.clear()
+    assert not any(known.down for known in ring.controller.discovery.known())
+    ring.connect("c1")
+    ring.advance(5)
+    assert catchment(ring) == before
+
+
+def test_a_link_between_switches_that_answer_fails_also_while_another_switch_does_not(ring):
+    ring.channels.swallowed.add("c4")
+    ring.silent.add(Port("c1", 1))
+    ring.advance(3)
+    assert state(ring, "c1:1", "c2:2") == "silent"
+    assert state(ring, "c3:1", "c4:2") == "up"
+    ring.channels.swallowed.clear()
+    ring.disconnect("c4")
+    ring.connect("c4")  # changes of routes were lost

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from anycast_sdn.control.answering import CHANCE_S
 from anycast_sdn.control.discovery import (
     CALM_S,
     DEAD_S,
@@ -43,6 +44,8 @@ class Cables:
         self.wires = {A: B, B: A}
         self.now = 100.0
         self.sent: list[tuple[Port, bytes]] = []
+        self.swallowed: set[str] = set()  # switches whose connections swallow what they get
+        self.owing: set[str] = set()  # those that owe an answer
         if connect:
             for name in "abc":
                 self.discovery.connected(name, self.now)
@@ -50,11 +53,13 @@ class Cables:
     def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds / TICK_S)):
             self.now += TICK_S
-            for dpid, number, frame in self.discovery.tick(self.now)[1]:
+            self.owing &= self.swallowed
+            for dpid, number, frame in self.discovery.tick(self.now, self.owing)[1]:
                 end = Port(self.network.switches[dpid - 1].name, number)
                 self.sent.append((end, frame))
-                if end in self.wires:
+                if end in self.wires and not self.swallowed & {end.switch, self.wires[end].switch}:
                     self.discovery.hear(self.wires[end], frame, self.now)
+            self.owing |= self.swallowed & self.discovery.doubted(self.now).keys()
 
     @property
     def state(self) -> str:
@@ -286,6 +291,74 @@ def test_silence_is_excused_after_a_delay_of_the_controller(cables, first):
     cables.wires = {}
     cables.pass_time(DEAD_S + 3)
     assert cables.state == "silent"
+
+
+@pytest.mark.parametrize("swallowed", [{"a"}, {"b"}, {"a", "b"}], ids=str)
+def test_silence_of_a_switch_that_does_not_answer_says_nothing_about_its_links(cables, swallowed):
+    cables.swallowed = swallowed
+    cables.pass_time(30)
+    assert (cables.state, cables.costs(), cables.view["failures"]) == ("up", [7], 0)
+    assert not list(cables.discovery.known()), "nothing is left to the next leader"
+    cables.swallowed = set()
+    cables.pass_time(3)
+    assert (cables.state, cables.view["confirmed"]) == ("up", True)
+
+
+def test_a_link_that_has_failed_while_its_switch_did_not_answer_is_down_soon_after_that_answers(cables):
+    cables.swallowed = {"a"}
+    cables.pass_time(5)
+    cables.swallowed, cables.wires = set(), {}
+    cables.pass_time(CHANCE_S)
+    assert cables.state == "up"
+    cables.pass_time(2 * TICK_S)
+    assert cables.state == "silent"
+
+
+def test_a_switch_that_answers_late_each_time_does_not_hide_a_link_that_has_failed(cables):
+    cables.wires = {}
+    for _ in range(4):
+        cables.swallowed = cables.owing = {"a"}
+        cables.pass_time(TICK_S)
+        cables.swallowed = set()
+        cables.pass_time(1.5 - TICK_S)
+    assert cables.state == "silent"
+
+
+def test_a_port_without_a_carrier_takes_its_link_down_also_if_the_other_switch_does_not_answer(cables):
+    cables.swallowed = {"a"}
+    cables.pass_time(2)
+    assert cables.discovery.port_changed(B, False, cables.now)
+    assert (cables.state, cables.costs()) == ("port down", [])
+
+
+def test_when_lldp_is_missing_its_switches_are_asked_in_time_whether_they_answer(cables):
+    assert cables.discovery.doubted(cables.now) == {}
+    cables.wires = {}
+    cables.pass_time(1.25)
+    assert cables.discovery.doubted(cables.now) == {"a": False, "b": False}
+    cables.pass_time(2)
+    assert cables.discovery.doubted(cables.now) == {}, "the link is down"
+
+
+@pytest.mark.parametrize("swallowed, unheard", [({"a"}, {"a"}), ({"a", "b"}, set())], ids=str)
+def test_a_switch_that_nothing_is_heard_of_is_told_of_if_its_neighbours_answer(cables, swallowed, unheard):
+    cables.swallowed = swallowed
+    cables.pass_time(1.75)
+    assert not any(cables.discovery.doubted(cables.now).values())
+    cables.pass_time(1)
+    assert {name for name, alone in cables.discovery.doubted(cables.now).items() if alone} == unheard
+
+
+def test_a_switch_of_which_one_link_is_heard_is_not_taken_for_gone():
+    cables = Cables(undeclared_links=True)
+    cables.wires |= {Port("b", 5): C, C: Port("b", 5)}
+    for end in (C, Port("b", 5)):
+        cables.discovery.port_changed(end, True, cables.now)
+    cables.pass_time(2)
+    del cables.wires[A], cables.wires[B]
+    cables.pass_time(2.25)
+    cables.discovery.tick(cables.now, {"b"})
+    assert cables.discovery.doubted(cables.now) == {"a": False, "b": False}
 
 
 def speaking(cables: Cables, seconds: float) -> set[Port]:

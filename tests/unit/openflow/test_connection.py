@@ -347,6 +347,32 @@ class TestAdmitted:
         peer.wait(6, echoes=False)
         assert "echo" in peer.connection.reason
 
+    def test_it_owes_an_answer_soon_after_it_is_doubted_and_until_it_answers(self) -> None:
+        peer = Peer()
+        peer.wait(2)
+        peer.connection.doubt(unheard=False)
+        assert not peer.connection.owes_answer
+        peer.wait(0.5, echoes=False)
+        assert peer.connection.owes_answer
+        peer.connection.doubt(unheard=True)
+        assert not peer.connection.is_closed
+        peer.wait(1, echoes=True)
+        assert not peer.connection.owes_answer
+
+    @pytest.mark.parametrize("unheard, says", [(True, b""), (True, PACKET_IN), (False, b"")])
+    def test_a_switch_that_says_nothing_and_that_nothing_is_heard_of_is_disconnected_sooner(
+        self, unheard: bool, says: bytes
+    ) -> None:
+        peer = Peer()
+        peer.wait(2)
+        peer.connection.doubt(unheard=False)
+        for _ in range(8):
+            if says:
+                peer.say(says)
+            peer.wait(0.25, echoes=False)
+        peer.connection.doubt(unheard)
+        assert peer.connection.is_closed is (unheard and not says)
+
     def test_unsolicited_echo_replies_are_no_sign_of_life(self) -> None:
         peer = Peer()
         for _ in range(24):
