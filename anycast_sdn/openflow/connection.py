@@ -125,7 +125,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self._received = bytearray()
         self._needed = _HEADER.size  # bytes up to the end of the next message, as far as is known
         self._ticked: float | None = None
-        self._echoes = Echoes(self._send_echo)
+        self._echoes = Echoes()
         self._pending = Pending(listener.unanswered)
         self.monitors = Monitors()
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
@@ -185,7 +185,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._age += passed
             if self._age >= HANDSHAKE_S:
                 self.close(f"it has not sent its datapath id within {HANDSHAKE_S:.0f} s", "handshake")
-        elif self.is_admitted and not self._echoes.tick(passed):
+        elif self.is_admitted and not self._echoes.tick(passed, self._send_echo):
             self.close("it does not answer echo requests")
         if not self.is_closed:
             self._pending.tick(passed)
@@ -200,7 +200,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         if self.is_admitted and unheard and self._echoes.seem_gone:
             self.close("it does not answer, and none of its links has been heard of")
         elif self.is_admitted:
-            self._echoes.ask()
+            self._echoes.ask(self._send_echo)
 
     # ---------------------------------------------------------------- sending
 

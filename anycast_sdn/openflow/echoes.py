@@ -17,10 +17,9 @@ GONE_S = 2.0  # without an answer and without a byte: with other evidence, that 
 
 
 class Echoes:
-    """``send`` sends a request, and returns its transaction id."""
+    """``send``, here and there, sends a request, and returns its transaction id."""
 
-    def __init__(self, send: Callable[[], int]) -> None:
-        self._send = send
+    def __init__(self) -> None:
         self._until_next_s = 0.0
         self._unanswered: deque[int] = deque()  # transaction ids
         self._owed_s = 0.0  # for which there is at least one of them, and no sign of life
@@ -38,12 +37,12 @@ class Echoes:
         """Nothing has come from the switch for long, though it was asked."""
         return bool(self._unanswered) and min(self._owed_s, self._quiet_s) >= GONE_S
 
-    def ask(self) -> None:
+    def ask(self, send: Callable[[], int]) -> None:
         """Ask now, unless an answer is awaited already."""
         if not self._unanswered:
-            self._send_one()
+            self._ask(send)
 
-    def tick(self, passed: float) -> bool:
+    def tick(self, passed: float, send: Callable[[], int]) -> bool:
         """So many seconds have passed → False: it does not answer any more."""
         self._quiet_s += passed
         self._owed_s += passed if self._unanswered else 0.0
@@ -51,12 +50,12 @@ class Echoes:
         if self._until_next_s <= 0:
             if len(self._unanswered) > ECHOES_MISSED:
                 return False
-            self._send_one()
+            self._ask(send)
         return True
 
-    def _send_one(self) -> None:
+    def _ask(self, send: Callable[[], int]) -> None:
         self._until_next_s = ECHO_S
-        self._unanswered.append(self._send())
+        self._unanswered.append(send())
 
     def received(self) -> None:
         """Some bytes have come, of whatever."""

@@ -293,7 +293,7 @@ def test_silence_is_excused_after_a_delay_of_the_controller(cables, first):
     assert cables.state == "silent"
 
 
-@pytest.mark.parametrize("swallowed", [{"a"}, {"b"}, {"a", "b"}], ids=str)
+@pytest.mark.parametrize("swallowed", [{"a"}, {"b"}, {"a", "b"}], ids=["one", "the other", "both"])
 def test_silence_of_a_switch_that_does_not_answer_says_nothing_about_its_links(cables, swallowed):
     cables.swallowed = swallowed
     cables.pass_time(30)
@@ -340,7 +340,7 @@ def test_when_lldp_is_missing_its_switches_are_asked_in_time_whether_they_answer
     assert cables.discovery.doubted(cables.now) == {}, "the link is down"
 
 
-@pytest.mark.parametrize("swallowed, unheard", [({"a"}, {"a"}), ({"a", "b"}, set())], ids=str)
+@pytest.mark.parametrize(("swallowed", "unheard"), [({"a"}, {"a"}), ({"a", "b"}, set())], ids=["one", "both"])
 def test_a_switch_that_nothing_is_heard_of_is_told_of_if_its_neighbours_answer(cables, swallowed, unheard):
     cables.swallowed = swallowed
     cables.pass_time(1.75)

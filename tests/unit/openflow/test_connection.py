@@ -359,7 +359,7 @@ class TestAdmitted:
         peer.wait(1, echoes=True)
         assert not peer.connection.owes_answer
 
-    @pytest.mark.parametrize("unheard, says", [(True, b""), (True, PACKET_IN), (False, b"")])
+    @pytest.mark.parametrize(("unheard", "says"), [(True, b""), (True, PACKET_IN), (False, b"")])
     def test_a_switch_that_says_nothing_and_that_nothing_is_heard_of_is_disconnected_sooner(
         self, unheard: bool, says: bytes
     ) -> None:

@@ -75,6 +75,8 @@ class Member:
 class Recorder:
     """Instead of a channel: records the messages to a switch."""
 
+    owes_answer = False
+
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
@@ -101,7 +103,7 @@ def ticks(app: AnycastApp, monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """When the controller is asked what time brings for the network."""
     times: list[float] = []
 
-    def tick(now: float) -> Outcome:
+    def tick(now: float, owing: Collection[str] = ()) -> Outcome:
         times.append(now)
         return Outcome()
 

@@ -30,6 +30,8 @@ ARH1, ARS2 = 1, 2
 class Recorder:
     """Instead of a channel: records the messages to a switch."""
 
+    owes_answer = False
+
     def __init__(self) -> None:
         self.sent: list[Message] = []
 
