@@ -294,11 +294,11 @@ class Discovery:
             if not watched.up or watched.watched_from == math.inf:
                 continue
             names = {end.switch for end in watched.ends}
-            owing = {name for name in names if self._answering.owes(name)}
-            if now - watched.watched_from > DOUBT_S and not self._confirmed(watched, now, DOUBT_S):
-                doubted |= {name: doubted.get(name, False) or owing == {name} for name in names}
-            if now - watched.watched_from <= UNHEARD_S or self._confirmed(watched, now, UNHEARD_S):
+            if self._heard_of(watched, now, UNHEARD_S):
                 heard |= names
+            if not self._heard_of(watched, now, DOUBT_S):
+                owing = {name for name in names if self._answering.owes(name)}
+                doubted |= {name: doubted.get(name, False) or owing == {name} for name in names}
         return {name: unheard and name not in heard for name, unheard in doubted.items()}
 
     def has_probes(self) -> bool:
@@ -396,6 +396,10 @@ class Discovery:
         a, b = watched.ends
         since = max(watched.watched_from, now - within_s)
         return self._hears(a, b, since) and self._hears(b, a, since)
+
+    def _heard_of(self, watched: WatchedLink, now: float, within_s: float) -> bool:
+        """Has it been confirmed within this time, or has it been watched for less?"""
+        return now - watched.watched_from <= within_s or self._confirmed(watched, now, within_s)
 
     def _hears(self, at: Port, peer: Port, since: float) -> bool:
         heard = self._heard.get(at)
