@@ -191,6 +191,8 @@ class Controller:
         self.app = AnycastApp(reading.load(FIGURE1), Groups(), self.cluster)  # type: ignore[arg-type]
         self.later: list[Callable[[], object]] = []
         self.app.connections._later = lambda seconds, act: self.later.append(act)
+        self.following: list[Callable[[], object]] = []
+        self.app.connections._ahead._later = lambda seconds, act: self.following.append(act)
         self.told: list[object] = []
         self.app._subscribers = (self.told.append,)
 
@@ -209,7 +211,7 @@ class Controller:
 
     def pass_time(self, end: End) -> None:
         """What was to be done later is done."""
-        later, self.later = self.later, []
+        later, self.later, self.following = self.later + self.following, [], []
         for act in later:
             act()
         self.work(end)
