@@ -267,8 +267,7 @@ class Claims:
         switch = self._switches.get(dpid)
         if switch is None:
             return False
-        if not switch.asked or switch.asked.master:  # else it was known that another one would be, and asked for that
-            switch.again_at = now + max(self._pause_after_failure(switch, now), PAUSE_S)
+        switch.again_at = now + max(self._pause_after_failure(switch, now), PAUSE_S)
         return self._end(switch) is Turn.ENDED
 
     def _pause_after_failure(self, switch: _Switch, now: float) -> float:

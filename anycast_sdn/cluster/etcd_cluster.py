@@ -3,8 +3,8 @@
 ``Election`` decides; here it is carried out.  The rules that it keeps:
 
 - A key that names this member says that it may *ask* the switch; master it is when the switch has said so.
-- It stays master, whatever etcd says or does not say, until the switch refuses or has another one: standing down early
-  would only make a gap.  When another member has the key it waits for that, and not for long (``Connections``).
+- It stays master, whatever etcd says or does not say, until the switch refuses or another member has the key: standing
+  down early would only make a gap.
 - The mirror is told by etcd in the middle of a watch: then only memory is looked at, and switches are asked.  All
   requests to etcd are made by one green thread, in ``beat``, which ``wake`` calls when something has changed.
 """

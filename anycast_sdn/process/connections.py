@@ -7,10 +7,7 @@ the first is dead.
 Where there are several controllers, it is asked first to take this one as its master (``roles``).  Rules kept here:
 
 - Nothing is sent to a switch that would change it before it has answered that this controller is its master; after that
-  until it refuses something, or says that another one is.  ``Connection`` is the gate.
-- Who hears that another one is to be the master serves on until the switch has taken that one, or for ``SERVE_ON_S``:
-  meanwhile nobody else would.  Not where the next master cannot read the flows of this time: what this one said of them
-  last has to be all of them.
+  until it refuses something, or etcd names another one.  ``Connection`` is the gate.
 - What is known of a switch is as of the generation by which this controller was its master.  As long as the switch has
   the same one nobody else has been its master.  Otherwise all that is known may be out of date, of the network as of
   this switch: the controller begins anew (``forget``), and adopts what it finds, as after a restart.
@@ -50,8 +47,6 @@ from anycast_sdn.process.released import Released
 from anycast_sdn.process.roles import Answered
 
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
-SERVE_ON_S = 2.0  # at most, after another controller was named
-LOOK_S = 0.02  # meanwhile, between two looks at whether the switch has taken that one
 SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
 WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
@@ -219,41 +214,10 @@ class Connections:
             self._ask_role(switch, claim)
 
     def _ask_role(self, switch: Channel, claim: Claim) -> None:
+        if not claim.master:
+            self._lay_down(switch)
         self._asked[switch.id] = claim
-        is_master = switch.is_master and self._cluster.is_master(switch.id)
-        if claim.master:
-            self._ask(switch, claim)
-        elif is_master and not self._controller.switches[switch.id].engine.needs_keeping:
-            self._serve_on(switch, claim, time.monotonic() + SERVE_ON_S)
-        else:
-            self._become_slave(switch, claim)
-
-    def _ask(self, switch: Channel, claim: Claim) -> None:
         roles.ask(switch, claim, partial(self._take_answer, switch, claim))
-
-    def _become_slave(self, switch: Channel, claim: Claim) -> None:
-        self._lay_down(switch)
-        self._ask(switch, claim)
-
-    def _serve_on(self, switch: Channel, claim: Claim, ends_at: float) -> None:
-        """Another controller is named: this one serves until the switch has taken that one.  See ``is_slave``, too."""
-        if not self._is_serving_on(switch, claim):
-            return
-        if time.monotonic() >= ends_at:
-            self._become_slave(switch, claim)
-            return
-        roles.look(switch, partial(self._end_serving_on, switch, claim))
-        self._later(LOOK_S, partial(self._serve_on, switch, claim, ends_at))
-
-    @isolated
-    def _end_serving_on(self, switch: Channel, claim: Claim) -> None:
-        """The switch says that this controller is a slave."""
-        if self._is_serving_on(switch, claim):
-            self._become_slave(switch, claim)
-
-    def _is_serving_on(self, switch: Channel, claim: Claim) -> bool:
-        is_current = self.channels.get(switch.id) is switch and self._asked.get(switch.id) is claim
-        return is_current and switch.is_master
 
     @isolated
     def _take_answer(self, switch: Channel, claim: Claim, answered: Answered) -> None:
@@ -292,9 +256,6 @@ class Connections:
         if switch and switch.is_master:
             self._cluster.refused(dpid)
             self._lay_down(switch)
-            claim = self._asked.get(dpid)
-            if claim and not claim.master:  # it has served on
-                self._ask(switch, claim)
 
     def _lay_down(self, switch: Channel) -> None:
         """This controller is the switch's master no more."""

@@ -33,16 +33,6 @@ def ask(switch: Channel, claim: Claim, answered: Callable[[Answered], object]) -
     _Dialogue(switch, claim, answered).begin()
 
 
-def look(switch: Channel, is_slave: Callable[[], object]) -> None:
-    """``is_slave`` is called if the switch says that this controller is a slave; nothing is changed."""
-
-    def take(reply: _Reply) -> None:
-        if isinstance(reply, RoleReply) and reply.role == ofp.OFPCR_ROLE_SLAVE:
-            is_slave()
-
-    switch.ask_role(ofp.OFPCR_ROLE_NOCHANGE, 0, take)
-
-
 class _Dialogue:
     def __init__(self, switch: Channel, claim: Claim, answered: Callable[[Answered], object]) -> None:
         self._switch = switch

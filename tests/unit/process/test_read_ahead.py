@@ -12,7 +12,6 @@ from anycast_sdn.core.bindings import Binding, Half
 from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.rules import FlowRule, PutBinding
-from anycast_sdn.process import connections
 from tests.unit.openflow.test_codec import as_flow_stats
 from tests.unit.openflow.test_flow_monitor import PAUSED, RESUMED, told, update
 from tests.unit.process.test_roles import ARH1, Controller, End, Switch
@@ -162,8 +161,7 @@ def test_a_switch_without_flow_monitors_is_read() -> None:
     assert one.app.controller.switches[ARH1].synchronised
 
 
-def test_who_loses_a_switch_follows_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "SERVE_ON_S", 0.0)
+def test_who_loses_a_switch_follows_it_again() -> None:
     one, end = follower(1, 2)
     become_master(one, end)
     one.cluster.become_slave()

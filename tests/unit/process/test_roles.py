@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -209,13 +208,6 @@ class Controller:
             if busy:
                 self.app._slice()
 
-    def pass_time(self, end: End) -> None:
-        """What was to be done later is done."""
-        later, self.later, self.following = self.later + self.following, [], []
-        for act in later:
-            act()
-        self.work(end)
-
     def events(self, of: type) -> list[object]:
         return [each for each in self.told if isinstance(each, of)]
 
@@ -292,80 +284,8 @@ def test_a_master_whose_first_word_is_refused_is_slave_at_once() -> None:
     assert not other.refused
 
 
-def test_a_master_that_is_replaced_serves_on_until_the_switch_refuses_a_write() -> None:
+def test_a_master_that_is_replaced_in_etcd_lays_down_before_the_switch_says_so() -> None:
     first, _, end, _ = taken_over()
-    end.send([AddFlow(RULE)] * 50)
-    first.cluster.become_slave()
-    first.work(end)
-    assert end.refused == 50
-    assert first.events(SwitchReleased) == [SwitchReleased("arh1", 0)]
-    assert end.role == ofp.OFPCR_ROLE_SLAVE
-    asked = len(end.asked)
-    first.pass_time(end)
-    assert end.asked[asked:] == []
-
-
-def named_another() -> tuple[Controller, Controller, End, End]:
-    """The first one is the master, and etcd says to it that another one will be."""
-    first, second, switch = Controller(), Controller(), Switch()
-    ends = first.connect(switch), second.connect(switch)
-    for controller, end in zip((first, second), ends, strict=True):
-        controller.work(end)
-    first.cluster.become_master(5)
-    first.work(ends[0])
-    first.cluster.become_slave()
-    first.work(ends[0])
-    return first, second, *ends
-
-
-def test_who_is_to_be_replaced_serves_until_the_other_one_has_claimed() -> None:
-    first, second, end, other = named_another()
-    for _ in range(3):
-        taken = len(end.taken)
-        first.pass_time(end)
-        end.send([AddFlow(RULE)])
-        first.work(end)
-        assert len(end.taken) == taken + 1
-    assert not first.events(SwitchReleased)
-    second.cluster.become_master(6)
-    second.work(other)
-    first.pass_time(end)
-    assert len(first.events(SwitchReleased)) == 1
-    assert end.role == ofp.OFPCR_ROLE_SLAVE
-    assert (end.refused, other.refused) == (0, 0)
-    second.pass_time(other)
-    assert other.switch.master is other
-    first.pass_time(end)
-    assert not first.later
-
-
-def test_nobody_serves_on_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _, end, _ = named_another()
-    later = time.monotonic() + connections.SERVE_ON_S
-    monkeypatch.setattr(time, "monotonic", lambda: later)
-    end.send([AddFlow(RULE)] * 50)
-    first.pass_time(end)
-    assert first.events(SwitchReleased) == [SwitchReleased("arh1", 50)]
-    assert (end.role, end.refused) == (ofp.OFPCR_ROLE_SLAVE, 0)
-
-
-def test_who_gets_back_what_the_other_one_has_not_claimed_goes_on() -> None:
-    first, _, end, _ = named_another()
-    managed = first.app.controller.switches[ARH1]
-    first.cluster.become_master(7)
-    first.work(end)
-    first.pass_time(end)
-    assert first.app.controller.switches[ARH1] is managed
-    assert managed.synchronised
-    assert not first.events(SwitchReleased)
-    assert end.switch.master is end
-
-
-def test_where_flows_cannot_be_read_a_master_that_is_replaced_lays_down_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    first, _, end, _ = taken_over()
-    monkeypatch.setattr(type(first.app.controller.switches[ARH1].engine), "needs_keeping", True)
     end.send([AddFlow(RULE)] * 50)
     first.cluster.become_slave()
     first.work(end)
