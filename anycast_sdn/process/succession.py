@@ -163,7 +163,7 @@ class Succession:
         terms = self.terms()
         ends = [*(term.began for term in terms[1:]), math.inf]
         names = {
-            name_of(term.member) for term, end in zip(terms, ends, strict=True)
+            name_of(term.member) for term, end in zip(terms, ends, strict=False)  # no terms: nobody else has led
             if term.began - CLOCKS_S <= at <= end + CLOCKS_S
         }  # fmt: skip
         return sorted(names - {name_of(self.notes.member)})

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.cluster.notes import LLDP_KEY
 from anycast_sdn.control import noted
 from anycast_sdn.control.agent_checks import Reported
@@ -195,6 +196,11 @@ def test_it_is_known_whose_logs_are_to_be_asked(board: Board, at: float, others:
 # ------------------------------------------------------------------------------ health of servers
 
 HTTP, TCP = HttpCheck(port=80, rise=1, fall=1), TcpCheck(port=443)
+
+
+def test_a_controller_that_is_alone_has_nobody_elses_logs_to_ask() -> None:
+    app = AnycastApp(reading.load(RING), Groups(), Alone())
+    assert app.succession.others_leading(1e9) == []
 
 
 def enrolled(member: Controller, *checks: AnyCheck) -> Address:
