@@ -5,21 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anycast_sdn.core.events import Reported, Severity, Subject
-
-
-class _OfMember(Reported):
-    __slots__ = ()
-
-    member: str
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("member", self.member)
+from anycast_sdn.core.events import OfController, OfMember, Severity
 
 
 @dataclass(frozen=True, slots=True)
-class MemberJoined(_OfMember):
+class MemberJoined(OfMember):
     """A controller takes part in the cluster.  ``id``: of its process; ``rest``: where clients reach it."""
 
     type: ClassVar[str] = "member.joined"
@@ -34,7 +24,7 @@ class MemberJoined(_OfMember):
 
 
 @dataclass(frozen=True, slots=True)
-class MemberLeft(_OfMember):
+class MemberLeft(OfMember):
     """A controller has ended because it was asked to; others do what it did."""
 
     type: ClassVar[str] = "member.left"
@@ -47,7 +37,7 @@ class MemberLeft(_OfMember):
 
 
 @dataclass(frozen=True, slots=True)
-class MemberLost(_OfMember):
+class MemberLost(OfMember):
     """Others take over from a controller.  ``ended``: its process has ended; else it hangs, or does not reach etcd."""
 
     type: ClassVar[str] = "member.lost"
@@ -63,7 +53,7 @@ class MemberLost(_OfMember):
 
 
 @dataclass(frozen=True, slots=True)
-class LeaderChanged(_OfMember):
+class LeaderChanged(OfMember):
     """Another member leads: it decides on links and routes.  ``term``: grows with each leader."""
 
     type: ClassVar[str] = "leader.changed"
@@ -75,16 +65,8 @@ class LeaderChanged(_OfMember):
         return f"member {self.member} leads (term {self.term})"
 
 
-class _OfEtcd(Reported):
-    __slots__ = ()
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("controller", "")
-
-
 @dataclass(frozen=True, slots=True)
-class EtcdLost(_OfEtcd):
+class EtcdLost(OfController):
     """etcd does not answer this member, or takes nothing from it: it serves on; what is enrolled cannot be changed."""
 
     type: ClassVar[str] = "etcd.lost"
@@ -97,7 +79,7 @@ class EtcdLost(_OfEtcd):
 
 
 @dataclass(frozen=True, slots=True)
-class EtcdBack(_OfEtcd):
+class EtcdBack(OfController):
     """etcd answers this member again, and takes what it writes.  ``away_s``: how long it did not."""
 
     type: ClassVar[str] = "etcd.back"

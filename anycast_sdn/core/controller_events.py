@@ -6,20 +6,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anycast_sdn.core.events import Reported, Severity, Subject
+from anycast_sdn.core.events import OfController, Severity, Subject
 from anycast_sdn.core.words import counted
 
 
-class _OfController(Reported):
-    __slots__ = ()
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("controller", "")
-
-
 @dataclass(frozen=True, slots=True)
-class ControllerStarted(_OfController):
+class ControllerStarted(OfController):
     """The controller serves from now on: switches may connect, and REST answers."""
 
     type: ClassVar[str] = "controller.started"
@@ -41,7 +33,7 @@ class ControllerStarted(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class ControllerStopping(_OfController):
+class ControllerStopping(OfController):
     """A signal has asked the controller to end.  Switches keep their rules."""
 
     type: ClassVar[str] = "controller.stopping"
@@ -53,7 +45,7 @@ class ControllerStopping(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class HealthChanged(_OfController):
+class HealthChanged(OfController):
     """The status of ``/healthz`` is another one, for two seconds at least.  ``worst``: some of the reasons."""
 
     type: ClassVar[str] = "controller.health"
@@ -73,7 +65,7 @@ class HealthChanged(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class ControllerStalled(_OfController):
+class ControllerStalled(OfController):
     """One piece of the controller's work has held up all others for more than 0.2 s; told once a minute."""
 
     type: ClassVar[str] = "controller.stalled"
@@ -89,7 +81,7 @@ class ControllerStalled(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptFailed(_OfController):
+class AcceptFailed(OfController):
     """Switches cannot connect: a connection could not be accepted, for want of files or memory.  It is tried again."""
 
     type: ClassVar[str] = "controller.closed"
@@ -102,7 +94,7 @@ class AcceptFailed(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreFailed(_OfController):
+class StoreFailed(OfController):
     """Enrolments cannot be stored: changes are refused, and what is enrolled is served."""
 
     type: ClassVar[str] = "store.failed"
@@ -115,7 +107,7 @@ class StoreFailed(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class StoreRecovered(_OfController):
+class StoreRecovered(OfController):
     """Enrolments can be stored again."""
 
     type: ClassVar[str] = "store.recovered"
@@ -125,7 +117,7 @@ class StoreRecovered(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class JournalFailed(_OfController):
+class JournalFailed(OfController):
     """Events cannot be written to their file: until they can, a crash may lose those since."""
 
     type: ClassVar[str] = "journal.failed"
@@ -138,7 +130,7 @@ class JournalFailed(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class JournalRecovered(_OfController):
+class JournalRecovered(OfController):
     """Events are written to their file again."""
 
     type: ClassVar[str] = "journal.recovered"
@@ -148,7 +140,7 @@ class JournalRecovered(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowsNotKept(_OfController):
+class FlowsNotKept(OfController):
     """Flows of client edges with the engine conntrack are not kept on disk: a restart would not know those since."""
 
     type: ClassVar[str] = "flows.not_kept"
@@ -161,7 +153,7 @@ class FlowsNotKept(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowsKept(_OfController):
+class FlowsKept(OfController):
     """Flows of client edges with the engine conntrack are kept on disk again."""
 
     type: ClassVar[str] = "flows.kept"
@@ -171,7 +163,7 @@ class FlowsKept(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowsNotRead(_OfController):
+class FlowsNotRead(OfController):
     """What was kept of flows cannot be read, or not to its end: those that are missing are not known any more."""
 
     type: ClassVar[str] = "flows.not_read"
@@ -185,7 +177,7 @@ class FlowsNotRead(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class BindingLogFailed(_OfController):
+class BindingLogFailed(OfController):
     """The binding log is not written: who has which translation address is not recorded for now."""
 
     type: ClassVar[str] = "binding_log.failed"
@@ -199,7 +191,7 @@ class BindingLogFailed(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class BindingLogRecovered(_OfController):
+class BindingLogRecovered(OfController):
     """The binding log is written again.  ``missing``: how many records it has lost since the controller's start."""
 
     type: ClassVar[str] = "binding_log.recovered"
@@ -213,7 +205,7 @@ class BindingLogRecovered(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class RestRefused(_OfController):
+class RestRefused(OfController):
     """REST clients had no valid token; told once a minute.  ``refused``: requests, since the last such event."""
 
     type: ClassVar[str] = "rest.refused"
@@ -232,7 +224,7 @@ class RestRefused(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class RestCrowded(_OfController):
+class RestCrowded(OfController):
     """REST has more connections than it may have: those whose clients were waited for longest were closed."""
 
     type: ClassVar[str] = "rest.crowded"
@@ -250,7 +242,7 @@ class RestCrowded(_OfController):
 
 
 @dataclass(frozen=True, slots=True)
-class RestReloaded(_OfController):
+class RestReloaded(OfController):
     """SIGHUP: tokens and certificates were read again.  ``problems``: what stays as it was, and why."""
 
     type: ClassVar[str] = "rest.reloaded"

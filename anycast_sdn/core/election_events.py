@@ -8,22 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anycast_sdn.core.events import Reported, Severity, Subject
+from anycast_sdn.core.events import OfMember, OfSwitch, Severity
 from anycast_sdn.core.words import listed
 
 
-class _OfMember(Reported):
-    __slots__ = ()
-
-    member: str
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("member", self.member)
-
-
 @dataclass(frozen=True, slots=True)
-class LeaseLost(_OfMember):
+class LeaseLost(OfMember):
     """The lease of this controller in etcd has ended, so others may take its place; it takes another one.
 
     It stays the master of its switches until one of them refuses, or another controller has it.
@@ -39,7 +29,7 @@ class LeaseLost(_OfMember):
 
 
 @dataclass(frozen=True, slots=True)
-class NameTaken(_OfMember):
+class NameTaken(OfMember):
     """Another process has the name of this controller in etcd, so this one neither leads nor claims.
 
     ``other``: the id of that process.
@@ -56,7 +46,7 @@ class NameTaken(_OfMember):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchOutOfReach(Reported):
+class SwitchOutOfReach(OfSwitch):
     """Only controllers that do not lead reach a switch, so none is its master: its rules stay as they are."""
 
     type: ClassVar[str] = "cluster.out_of_reach"
@@ -66,27 +56,19 @@ class SwitchOutOfReach(Reported):
     leader: str
     reached_by: tuple[str, ...]
 
-    @property
-    def subject(self) -> Subject:
-        return Subject("switch", self.switch)
-
     def sentence(self) -> str:
         by = listed(list(self.reached_by))
         return f"switch {self.switch} is connected to {by}, not to {self.leader}, which leads: nobody changes its rules"
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchContested(Reported):
+class SwitchContested(OfSwitch):
     """A controller that is not in this etcd claims a switch, too, so its master changes all the time."""
 
     type: ClassVar[str] = "cluster.contested"
     usual: ClassVar[Severity] = Severity.CRITICAL
 
     switch: str
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("switch", self.switch)
 
     def sentence(self) -> str:
         return (
@@ -96,7 +78,7 @@ class SwitchContested(Reported):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchUnfenced(Reported):
+class SwitchUnfenced(OfSwitch):
     """In a cluster, a switch has no roles, so it would take writes from everybody: one controller serves it.
 
     Another one follows only when the first must have stopped; if that is frozen in the middle of a write, nothing keeps
@@ -108,10 +90,6 @@ class SwitchUnfenced(Reported):
 
     switch: str
 
-    @property
-    def subject(self) -> Subject:
-        return Subject("switch", self.switch)
-
     def sentence(self) -> str:
         return (
             f"switch {self.switch} has no roles (OpenFlow 1.3.5, 6.3.6): it is served by one controller at a time, "
@@ -120,17 +98,13 @@ class SwitchUnfenced(Reported):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchStoodDown(Reported):
+class SwitchStoodDown(OfSwitch):
     """This controller has stopped to serve a switch without roles, because it has not heard from etcd for too long."""
 
     type: ClassVar[str] = "cluster.stood_down"
     usual: ClassVar[Severity] = Severity.CRITICAL
 
     switch: str
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("switch", self.switch)
 
     def sentence(self) -> str:
         return f"switch {self.switch} has no roles, and etcd was not heard for 2 s: not served by this controller now"

@@ -118,6 +118,38 @@ class Reported:
         raise NotImplementedError
 
 
+class OfSwitch(Reported):
+    __slots__ = ()
+
+    switch: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("switch", self.switch)
+
+
+class OfMember(Reported):
+    """About a controller of a cluster."""
+
+    __slots__ = ()
+
+    member: str
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("member", self.member)
+
+
+class OfController(Reported):
+    """About this controller."""
+
+    __slots__ = ()
+
+    @property
+    def subject(self) -> Subject:
+        return Subject("controller", "")
+
+
 @dataclass(frozen=True, slots=True)
 class PacketsDropped:
     switch: str

@@ -6,22 +6,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anycast_sdn.core.events import Reported, Severity, Subject
+from anycast_sdn.core.events import OfSwitch, Reported, Severity, Subject
 from anycast_sdn.core.words import counted, listed
 
 
-class _OfSwitch(Reported):
-    __slots__ = ()
-
-    switch: str
-
-    @property
-    def subject(self) -> Subject:
-        return Subject("switch", self.switch)
-
-
 @dataclass(frozen=True, slots=True)
-class SwitchConnected(_OfSwitch):
+class SwitchConnected(OfSwitch):
     """A switch has connected, what it holds has been read, and all that it lacked has been sent.
 
     ``flows``: of its clients, now; ``found``, ``wanted``: rules; ``others_removed``: it held rules of other programs;
@@ -52,7 +42,7 @@ class SwitchConnected(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchLost(_OfSwitch):
+class SwitchLost(OfSwitch):
     """The connection of a switch has ended: it goes on forwarding by the rules that it has.
 
     ``is_client_edge``: new flows of its clients get no server until it is back.
@@ -72,7 +62,7 @@ class SwitchLost(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchDegraded(_OfSwitch):
+class SwitchDegraded(OfSwitch):
     """A switch can do less than the method needs; ``lacks``: a short name of that; ``effect``: what it leads to."""
 
     type: ClassVar[str] = "switch.degraded"
@@ -91,7 +81,7 @@ class SwitchDegraded(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class TimeoutsSet(_OfSwitch):
+class TimeoutsSet(OfSwitch):
     """In the database of a switch, zones of its connection tracker have got the timeouts that its validity says."""
 
     type: ClassVar[str] = "timeouts.set"
@@ -106,7 +96,7 @@ class TimeoutsSet(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class TimeoutsFailed(_OfSwitch):
+class TimeoutsFailed(OfSwitch):
     """The timeouts of a switch's connection tracker could not be read or set: idle flows may end at other times."""
 
     type: ClassVar[str] = "timeouts.failed"
@@ -120,7 +110,7 @@ class TimeoutsFailed(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchMastered(_OfSwitch):
+class SwitchMastered(OfSwitch):
     """In a cluster, this controller has become the master of a switch: it reads the switch's rules anew."""
 
     type: ClassVar[str] = "switch.mastered"
@@ -132,7 +122,7 @@ class SwitchMastered(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class SwitchReleased(_OfSwitch):
+class SwitchReleased(OfSwitch):
     """In a cluster, another controller is the master of a switch now, or is about to be; this one was it.
 
     ``unsent``: so many messages to the switch had waited to be sent, and were dropped.
@@ -210,7 +200,7 @@ class ConnectionRefused(Reported):
 
 
 @dataclass(frozen=True, slots=True)
-class RulesRefused(_OfSwitch):
+class RulesRefused(OfSwitch):
     """A switch has refused a rule, a group, a meter or another message: packets that need it are lost."""
 
     type: ClassVar[str] = "rules.refused"
@@ -225,7 +215,7 @@ class RulesRefused(_OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
-class RulesPutRight(_OfSwitch):
+class RulesPutRight(OfSwitch):
     """Rules of a switch were changed by others, or lost, and have been put right; at most once a minute."""
 
     type: ClassVar[str] = "rules.repaired"
