@@ -23,12 +23,26 @@ class MemberShown(Section):
     switches: list[str] = said("the switches that are connected to it")
 
 
+class ClaimShown(Section):
+    """What a member says of itself: it has asked a switch to be its master."""
+
+    member: str
+    says: Literal["granted", "claimed", "refused", "silent"] = said(
+        "granted: the switch has made it that, and refused nothing since; claimed: it has not answered yet; "
+        "refused: it has a later master; silent: it does not answer"
+    )
+    generation: int = said("by which it has asked (OpenFlow generation_id); the switch obeys the latest")
+    term: int = said("of the leader that it knew then")
+
+
 class MasterShown(Section):
-    """Who may write to a switch."""
+    """Who may be the master of a switch, and whom the switch obeys."""
 
     switch: str
-    master: str | None = said("the member; null: none")
-    generation: int | None = said("by which it has asked the switch for that (OpenFlow generation_id)")
+    master: str | None = said("the member that etcd names, and that may ask the switch for it; null: none")
+    generation: int | None = said("by which that one asks (OpenFlow generation_id)")
+    obeys: str | None = said("the member whose writes the switch takes, as members say; null: none, or not known here")
+    claims: list[ClaimShown] = said("of members that are heard")
 
 
 class EndpointShown(Section):

@@ -85,6 +85,8 @@ def screen(known: Any, where: str) -> Iterator[str]:
     if known["incomplete"]:
         yield styled(f"missing, or not reached: {harmless(listed(known['incomplete']))}", "warning")
     yield from _etcd(known["etcd"])
+    if astray := [switch["switch"] for switch in known["switches"] if _is_astray(switch)]:
+        yield styled(f"not obeying the member that etcd names: {harmless(listed(astray))}", "warning")
     if known["members"]:
         yield ""
         yield harmless(table([_member(member, known) for member in known["members"]]))
@@ -117,5 +119,25 @@ def _member(member: Any, known: Any) -> dict[str, Any]:
     }
 
 
+def _is_astray(switch: Any) -> bool:
+    """Does it obey another member than etcd names, or none that is heard?"""
+    return bool(_obeys(switch) != switch["master"])
+
+
+def _obeys(switch: Any) -> Any:
+    return switch.get("obeys", switch["master"])  # a controller of an earlier release does not say it
+
+
 def _switch(switch: Any) -> dict[str, Any]:
-    return {"switch": switch["switch"], "master": switch["master"] or "none", "generation": switch["generation"]}
+    claims = switch.get("claims", [])
+    return {
+        "switch": switch["switch"],
+        "master": switch["master"] or "none",
+        "generation": switch["generation"],
+        "obeys": _obeys(switch) or ("not known" if switch["master"] else "none"),
+        "members say": ",\n".join(map(_claim, claims)) if _is_astray(switch) or len(claims) > 1 else "",
+    }
+
+
+def _claim(claim: Any) -> str:
+    return f"{claim['member']}: {claim['says']} (by {claim['generation']}, term {claim['term']})"

@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
 from anycast_sdn.cluster.generations import distance, later_of
+from anycast_sdn.cluster.standing import Claimed, Says
 from anycast_sdn.cluster.view import View
 
 PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
@@ -32,6 +33,14 @@ OUTBID_TIMES = 3  # an etcd that was rebuilt or restored makes one of them
 OUTBID_S = 5 * LONGEST_PAUSE_S  # between two of them at most
 SURE_S = 2.0
 HANDED_OVER_S = 2.5
+
+_SAYS = {
+    None: Says.CLAIMED,
+    RoleAnswer.GRANTED: Says.REFUSED,  # where it is not the master all the same: a write was refused since
+    RoleAnswer.STALE: Says.REFUSED,
+    RoleAnswer.SILENT: Says.SILENT,
+    RoleAnswer.UNSUPPORTED: Says.CLAIMED,  # the master before it has some time left
+}
 
 
 class Kind(Enum):
@@ -54,7 +63,9 @@ class _Switch:
     asked: Claim | None = None
     answer: RoleAnswer | None = None  # to that
     kind: Kind = Kind.UNKNOWN
+    asked_term: int = 0  # the leader's then
     serves: bool = False  # this member is its master
+    granted: Claimed | None = None  # by which it is
     line: int = 0  # the last write of the key since which nobody else has had it, counted from when it began to serve
     key: int = 0  # the revision of the key that names this member, or 0
     key_at: float = 0.0  # when that was seen
@@ -97,6 +108,18 @@ class Claims:
 
     def serves_any(self, now: float) -> bool:
         return any(self.is_master(dpid, now) for dpid in self._switches)
+
+    def claimed(self, now: float) -> dict[int, Claimed]:
+        """The switches (datapath ids) that were asked to take this member as their master, and what they have said."""
+        found = {dpid: self._claimed(dpid, switch, now) for dpid, switch in self._switches.items()}
+        return {dpid: claimed for dpid, claimed in found.items() if claimed}
+
+    def _claimed(self, dpid: int, switch: _Switch, now: float) -> Claimed | None:
+        if switch.granted and self.is_master(dpid, now):
+            return switch.granted
+        if switch.asked is None or not switch.asked.master:
+            return None
+        return Claimed(_SAYS[switch.answer], switch.asked.generation, switch.asked_term)
 
     def is_given_up(self, dpid: int, now: float) -> bool:
         switch = self._switches.get(dpid)
@@ -189,6 +212,7 @@ class Claims:
         """What to ask for now; it counts as asked."""
         switch = self._switches.setdefault(dpid, _Switch())
         claim = switch.asked = self._wanted(dpid, switch)
+        switch.asked_term = self._view.term
         switch.answer, switch.again_at, switch.stale = None, math.inf, None
         return claim
 
@@ -242,10 +266,12 @@ class Claims:
     def _begin(self, switch: _Switch) -> Turn:
         is_kept = switch.serves and switch.line == switch.key
         switch.serves, switch.line = True, switch.key
+        assert switch.asked
+        switch.granted = Claimed(Says.GRANTED, switch.asked.generation, switch.asked_term)
         return Turn.KEPT if is_kept else Turn.BEGUN
 
     def _end(self, switch: _Switch) -> Turn:
-        served, switch.serves, switch.line = switch.serves, False, 0
+        served, switch.serves, switch.line, switch.granted = switch.serves, False, 0, None
         return Turn.ENDED if served else Turn.NONE
 
     def _told_stale(self, switch: _Switch, claim: Claim, generation: int, now: float) -> None:

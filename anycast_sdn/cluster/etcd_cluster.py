@@ -22,6 +22,7 @@ from anycast_sdn.cluster.election import Election, Transaction
 from anycast_sdn.cluster.keys import CANARY, MemberKey
 from anycast_sdn.cluster.lease import LEASE_S, Lease
 from anycast_sdn.cluster.notices import Notices
+from anycast_sdn.cluster.standing import Claimed
 from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError, NotFound
@@ -107,6 +108,10 @@ class EtcdCluster:
 
     def refused(self, dpid: int) -> bool:
         return self._claims.refused(dpid, self._clock())
+
+    def claimed(self) -> dict[int, Claimed]:
+        """What this member says of itself: see ``cluster.standing``."""
+        return self._claims.claimed(self._clock())
 
     def contested(self) -> list[int]:
         """Switches that a controller claims, too, which is not in this etcd."""

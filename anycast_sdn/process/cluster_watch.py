@@ -1,4 +1,7 @@
-"""ClusterWatch: looks at the cluster, tells what has become of it, and how it is now."""
+"""ClusterWatch: looks at the cluster, tells what has become of it, and how it is now.
+
+Each member tells the others what it says of itself (``Standing``), when that has changed.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from os_ken.lib import hub
 from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.keys import LEADER, MEMBERS
+from anycast_sdn.cluster.standing import Standing
 from anycast_sdn.cluster.watching import Watching
 from anycast_sdn.core.events import Event
 from anycast_sdn.etcd.mirror import Mirror
@@ -18,6 +22,7 @@ from anycast_sdn.process.peers import Peers
 from anycast_sdn.views.cluster import ClusterState
 
 LOOK_S = 0.5
+STANDING = "standing"  # what a member says of itself
 ENDPOINTS_S = 3.0  # between two looks at the endpoints of etcd
 
 
@@ -28,6 +33,8 @@ class ClusterWatch:
         self._agreement = agreement
         self._mirror = mirror
         self._watching = Watching(peers.own)
+        self._said: Standing | None = None  # of itself
+        self._heard: dict[str, Standing] = {}  # by the ids of others
         self._endpoints = dict.fromkeys(mirror.etcd.endpoints, "")
         self._is_active = True
 
@@ -39,25 +46,42 @@ class ClusterWatch:
             peers, now = self._peers, time.monotonic()
             for event in self._watching.look(peers.overview, self._problem, peers.left, peers.ended, now):
                 report(event)
+            self._tell()
 
         def changed(keys: Collection[str]) -> None:
             if any(key == LEADER or key.startswith(MEMBERS) for key in keys):
                 look()
 
+        self._peers.greet(STANDING, lambda: [self._standing().text()])
+        self._peers.listen(STANDING, self._hear)
         look()
         self._mirror.listen(changed)
         hub.spawn(self._every, LOOK_S, look)
         hub.spawn(self._every, ENDPOINTS_S, isolated(self._look_at_endpoints))
 
+    def _standing(self) -> Standing:
+        return Standing(self._cluster.claimed(), [*self._watching.missing])
+
+    def _tell(self) -> None:
+        if (standing := self._standing()) != self._said:
+            self._said = standing
+            self._peers.publish(STANDING, standing.text())
+
+    def _hear(self, id: str, text: str) -> None:
+        self._heard = {each: standing for each, standing in self._heard.items() if each in self._peers.reached}
+        self._heard[id] = Standing.of(text)
+
     def stop(self) -> None:
         self._is_active = False
 
     def state(self) -> ClusterState:
-        now, watching = time.monotonic(), self._watching
+        now, watching, peers = time.monotonic(), self._watching, self._peers
+        standings = {id: standing for id, standing in self._heard.items() if id in peers.reached}
         return ClusterState(
-            own=self._peers.own,
-            seen=self._peers.overview,
-            reached=self._peers.reached,
+            own=peers.own,
+            seen=peers.overview,
+            reached=peers.reached,
+            standings={**standings, peers.own: self._standing()},
             missing=[*watching.missing],
             leaderless_s=None if watching.leaderless_since is None else now - watching.leaderless_since,
             etcd_away_s=None if watching.etcd_away_since is None else now - watching.etcd_away_since,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from anycast_sdn.cluster.generations import distance
 from anycast_sdn.cluster.overview import Overview
+from anycast_sdn.cluster.standing import Claimed, Standing, obeyed
 from anycast_sdn.core.events import Severity, Subject
 from anycast_sdn.core.times import rfc3339
 from anycast_sdn.core.words import counted, listed
@@ -33,6 +35,7 @@ class ClusterState:
     behind_s: float  # the last that was heard of etcd is so old
     endpoints: Mapping[str, str]  # of etcd → why it is not healthy, "" if it is
     takeovers: int
+    standings: Mapping[str, Standing] = field(default_factory=dict)  # what this and other members say, by their ids
     full: bool = False  # it answers, and takes nothing: its quota is used up
     contested: Collection[int] = ()  # switches that a controller claims, too, which is not in this etcd
     network: str = ""  # how this member's network file differs from that of the others
@@ -62,7 +65,7 @@ def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any
         "leader": seen.name(seen.leader) if seen.leader else None,
         "term": seen.term,
         "members": [_member(state, id, names) for id in sorted(seen.members, key=lambda id: (seen.name(id), id))],
-        "switches": [_switch(seen, dpid, name) for dpid, name in sorted(names.items())],
+        "switches": [_switch(state, dpid, name) for dpid, name in sorted(names.items())],
         "incomplete": sorted({*state.missing, *state.unheard}),
         "etcd": {
             "up": not state.problem,
@@ -93,13 +96,36 @@ def _member(state: ClusterState, id: str, names: Mapping[int, str]) -> dict[str,
     }
 
 
-def _switch(seen: Overview, dpid: int, name: str) -> dict[str, Any]:
-    master = seen.masters.get(dpid)
+def _switch(state: ClusterState, dpid: int, name: str) -> dict[str, Any]:
+    seen, master = state.seen, state.seen.masters.get(dpid)
+    claimed = _claimed(state, dpid)
+    obeys = _obeyed(state, dpid, claimed)
     return {
         "switch": name,
         "master": seen.name(master.member) if master else None,
         "generation": master.generation if master else None,
-    }
+        "obeys": seen.name(obeys) if obeys else None,
+        "claims": [
+            {
+                "member": seen.name(member), "says": each.says.value, "generation": each.generation, "term": each.term,
+            }
+            for member, each in sorted(claimed.items(), key=lambda item: (seen.name(item[0]), item[0]))
+        ],
+    }  # fmt: skip
+
+
+def _claimed(state: ClusterState, dpid: int) -> dict[str, Claimed]:
+    """What members that are heard say of the switch, by their ids."""
+    said = ((member, standing.claimed.get(dpid)) for member, standing in state.standings.items())
+    return {member: claimed for member, claimed in said if claimed}
+
+
+def _obeyed(state: ClusterState, dpid: int, claimed: Mapping[str, Claimed]) -> str | None:
+    """None: nobody, or a member that is not heard: one that may have replaced all those that are."""
+    found, named = obeyed(claimed), state.seen.masters.get(dpid)
+    if found and named and named.member not in state.standings:
+        return found if distance(claimed[found].generation, named.generation) <= 0 else None
+    return found
 
 
 def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from anycast_sdn.cli import main
+from anycast_sdn.cluster.standing import Claimed, Says, Standing
 from anycast_sdn.views.cluster import ALONE, cluster_view
 from tests.unit.command_line import serving
 from tests.unit.views.test_cluster import NAMES, STATE
@@ -47,8 +48,25 @@ def test_the_cluster_is_shown_on_one_screen(capsys: pytest.CaptureFixture[str]) 
     assert "1 of 2 endpoints healthy" in text
     assert "http://b:2379: Connection refused" in text
     rows = [line.split() for line in text.splitlines()]
-    assert ["arh1", "m1", "9"] in rows
-    assert ["ars2", "none"] in rows
+    assert ["arh1", "m1", "9", "m1"] in rows
+    assert ["ars2", "none", "none"] in rows
+    assert "not obeying" not in text
+
+
+def test_a_switch_that_obeys_another_member_than_etcd_names_stands_out(capsys: pytest.CaptureFixture[str]) -> None:
+    standings = {"m0-1": Standing({1: Claimed(Says.GRANTED, 7, 5)}), "m1-2": Standing({1: Claimed(Says.CLAIMED, 9, 6)})}
+    _, text, _ = printed(capsys, cluster_view(replace(STATE, standings=standings), NAMES))
+    assert "not obeying the member that etcd names: arh1" in text
+    rows = [" ".join(line.split()) for line in text.splitlines()]
+    at = rows.index("arh1 m1 9 m0 m0: granted (by 7, term 5),")
+    assert rows[at + 1] == "m1: claimed (by 9, term 6)"
+
+
+def test_a_controller_of_an_earlier_release_names_masters_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = cluster_view(STATE, NAMES)
+    shown["switches"] = [{"switch": "arh1", "master": "m1", "generation": 9}]
+    _, text, _ = printed(capsys, shown)
+    assert ["arh1", "m1", "9", "m1"] in [line.split() for line in text.splitlines()]
 
 
 def test_a_controller_that_is_alone_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -28,10 +29,49 @@ class Peers:
         self.left: set[str] = set()
         self.ended: set[str] = set()
         self.reached: set[str] = set()
+        self.said: list[str] = []
+        self.first: Callable[[], list[str]] = list
+
+    def publish(self, topic: str, text: str) -> None:
+        self.said.append(text)
+
+    def greet(self, topic: str, first: Callable[[], list[str]]) -> None:
+        self.first = first
+
+    def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
+        self.hear = listener
 
 
 class Agreement:
     differs = ""
+
+
+def test_members_tell_each_other_what_switches_have_answered_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, looks = World(switches=1, members=["m0", "m1"]), list[Any]()
+    monkeypatch.setattr(module.hub, "spawn", lambda every, seconds, look: looks.append(look))
+    world.heal()
+    (leader,) = world.leaders()
+    (other,) = [each for each in world.members if each is not leader]
+    watches = {}
+    for process in (leader, other):
+        peers: Any = Peers(process.id)
+        watches[process] = peers, ClusterWatch(peers, process.mirror, Agreement(), process.cluster)  # type: ignore[arg-type]
+        watches[process][1].start(list[Event]().append)
+    said, watch = watches[leader][0], watches[other][1]
+    assert said.said == said.first()
+    looks[0]()
+    assert len(said.said) == 1  # nothing has changed
+    hear = watches[other][0].hear
+    hear(leader.id, said.said[0])
+    assert not watch.state().standings.get(leader.id)  # its stream has ended
+    watches[other][0].reached.add(leader.id)
+    hear(leader.id, said.said[0])
+    assert watch.state().standings[leader.id].claimed == leader.cluster.claimed()
+    assert not watch.state().standings[other.id].claimed
+    leader.disconnect(1)
+    looks[0]()
+    hear(leader.id, said.said[1])
+    assert not watch.state().standings[leader.id].claimed
 
 
 def test_an_etcd_that_is_read_and_takes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from anycast_sdn.api.shown_cluster import Cluster
 from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, TERM, MemberKey
 from anycast_sdn.cluster.overview import overview
+from anycast_sdn.cluster.standing import Claimed, Says, Standing
 from anycast_sdn.etcd.client import Value
 from anycast_sdn.views.cluster import ALONE, LEADERLESS_S, ClusterState, cluster_reasons, cluster_view
 
@@ -26,6 +27,7 @@ STATE = ClusterState(
     }),
     reached={"m1-2"}, missing=[], leaderless_s=None, etcd_away_s=None, problem="", revision=12, behind_s=0.2,
     endpoints={"http://a:2379": "", "http://b:2379": "Connection refused"}, takeovers=1,
+    standings={"m0-1": Standing(), "m1-2": Standing({1: Claimed(Says.GRANTED, 9, 6)})},
 )  # fmt: skip
 
 
@@ -37,11 +39,41 @@ def test_it_names_members_leader_and_masters() -> None:
         ("m0", False, ["arh1", "ars2"]), ("m1", True, ["arh1"]),
     ]  # fmt: skip
     assert shown["switches"] == [
-        {"switch": "arh1", "master": "m1", "generation": 9}, {"switch": "ars2", "master": None, "generation": None},
+        {
+            "switch": "arh1", "master": "m1", "generation": 9, "obeys": "m1",
+            "claims": [{"member": "m1", "says": "granted", "generation": 9, "term": 6}],
+        },
+        {"switch": "ars2", "master": None, "generation": None, "obeys": None, "claims": []},
     ]  # fmt: skip
     assert [each["up"] for each in shown["etcd"]["endpoints"]] == [True, False]
     assert (STATE.leads, STATE.masters) == (False, 0)
     assert not list(cluster_reasons(STATE))
+
+
+def obeys(**standings: Standing) -> tuple[str | None, str | None]:
+    """Of arh1, which etcd has given to m1 by generation 9 → (whom etcd names, whom it obeys)."""
+    said = {{"m0": "m0-1", "m1": "m1-2"}[name]: standing for name, standing in standings.items()}
+    shown = cluster_view(replace(STATE, standings=said), NAMES)
+    Cluster.model_validate(shown)
+    return shown["switches"][0]["master"], shown["switches"][0]["obeys"]
+
+
+def says(says: Says, generation: int) -> Standing:
+    return Standing({1: Claimed(says, generation, 5)})
+
+
+def test_a_switch_obeys_the_last_member_that_it_has_made_its_master_whomever_etcd_names() -> None:
+    before = says(Says.GRANTED, 7)
+    for said in (Says.CLAIMED, Says.REFUSED, Says.SILENT):
+        assert obeys(m0=before, m1=says(said, 9)) == ("m1", "m0")
+    assert obeys(m0=before, m1=says(Says.GRANTED, 9)) == ("m1", "m1")  # m0 has not tried to write since
+    assert obeys(m0=says(Says.GRANTED, 11), m1=says(Says.REFUSED, 9)) == ("m1", "m0")  # etcd is old here
+    assert obeys(m0=says(Says.CLAIMED, 7), m1=Standing()) == ("m1", None)
+
+
+def test_whom_a_switch_obeys_is_not_known_where_a_later_master_is_not_heard() -> None:
+    assert obeys(m0=says(Says.GRANTED, 7)) == ("m1", None)
+    assert obeys(m0=says(Says.GRANTED, 11)) == ("m1", "m0")
 
 
 def test_keys_that_somebody_has_written_by_hand_are_no_fault() -> None:
