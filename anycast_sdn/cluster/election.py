@@ -11,6 +11,7 @@ The rules that it keeps:
   before.  A leader that reaches less than another for ``BEHIND_S`` hands over, and so does one that drains.
 - A hand-over is one transaction: the leader, the term, the switches.
 - A key is given back by the member that it names, when it does not reach the switch any more.
+- Terms never go back: whoever has seen a later one than etcd has says so.
 """
 
 from __future__ import annotations
@@ -173,6 +174,7 @@ class Election:
             yield from self._follow(now)
         elif view.leader == self.member:
             yield from self._lead(now)
+        yield from self._go_on_counting()
         yield from self._give_back(now)
         yield from self._outbid(now)
 
@@ -222,6 +224,12 @@ class Election:
         for key in view.values:
             if key.startswith(DRAINS) and self._lasts(key, now) >= FORGET_DRAIN_S:
                 yield Transaction([self._unchanged(key)], [Delete(self._path(key))])
+
+    def _go_on_counting(self) -> Iterator[Transaction]:
+        """etcd was restored, and who leads may not know how many terms there have been."""
+        if self.view.leader and self.view.term < self._highest_term:
+            unchanged = [self._unchanged(key) for key in (LEADER, TERM)]
+            yield Transaction(unchanged, [Put(self._path(TERM), str(self._highest_term + 1))])
 
     def hand_over(self, now: float) -> Transaction | None:
         """To the member that should lead after this one, if this one leads and there is another."""

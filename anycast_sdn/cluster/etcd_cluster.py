@@ -68,7 +68,7 @@ class EtcdCluster:
         self.wake: Callable[[], None] = lambda: None
         self.report: Callable[[Event], None] = lambda event: None
         self.problem = ""
-        self._led = False
+        self._led: int | None = None  # the term in which this member leads
         self._canaries = 0
         self._canary_at = -CANARY_S
         self._written = 0  # revision of the last write …
@@ -128,8 +128,8 @@ class EtcdCluster:
             self.wake()
 
     def _ask(self) -> None:
-        due, led, self._led = self._claims.due(self._clock()), self._led, self.leads()
-        if due or led is not self._led:
+        due, led, self._led = self._claims.due(self._clock()), self._led, self.term() if self.leads() else None
+        if due or led != self._led:
             self._changed(due)
 
     def beat(self) -> None:

@@ -89,7 +89,7 @@ class Clustered:
         return self._peers.serve(own, self.cluster.leads, report)
 
     def keep_flows(self, app: AnycastApp) -> FlowKeeper | None:
-        return share(self._database, app, self.cluster.leads, self._peers)
+        return share(self._database, app, self.cluster, self._peers)
 
     def start(self) -> None:
         hub.spawn(self._mirror.run)

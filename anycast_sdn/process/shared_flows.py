@@ -8,6 +8,9 @@ these, as after a restart, and asks for their connections one by one.
 The rules this file keeps:
 
 - What is received counts when all that is open has come; until then, what there was before does.
+- Each line says in which term its sender leads.  All that is open is not taken from a leader of an earlier term than
+  has been heard of: a former one, which does not know yet that it is that, sends all it has to whoever listens anew.
+- Each line says what time it is at its sender.  Clocks may differ: times in records are those of this member's clock.
 - What a member has received goes into its memory of a switch once.  When it loses the switch and gets it again before
   it has received anything, it goes on with what it knew itself.
 - The leader says beforehand which PR1X new flows get.  Of a flow that has begun just before its end the others have
@@ -23,12 +26,14 @@ from __future__ import annotations
 import base64
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import Recalled
 from anycast_sdn.core.events import Event
@@ -47,7 +52,10 @@ LOG = logging.getLogger(__name__)
 
 TOPIC = "flows"
 BEAT_S = 1.0  # the leader sends something at least so often
+APART_S = 1.0  # clocks that differ by less count as the same: a line may have been on its way for so long
 MOST_WAITING = 32 << 20  # bytes of records that are to be written, while the disk does not take them
+
+_LINE = re.compile(r"([0-9]{1,20}) ([0-9]{1,12}\.[0-9]{3}) (\S*)")  # term, seconds since 1970, frames
 
 
 class Lines(Protocol):
@@ -63,7 +71,7 @@ class Lines(Protocol):
         """It is called with the id of the member that says it, and the line."""
 
 
-def share(database: str, app: AnycastApp, leads: Callable[[], bool], lines: Lines) -> FlowKeeper | None:
+def share(database: str, app: AnycastApp, cluster: Cluster, lines: Lines) -> FlowKeeper | None:
     """→ what keeps and sends them from now on; None: there are none to keep.  Before any switch can connect.
 
     Flows that an earlier run has kept are known again if this member leads before it has heard of others'.
@@ -73,7 +81,7 @@ def share(database: str, app: AnycastApp, leads: Callable[[], bool], lines: Line
         return None
     path = None if database == ":memory:" else Path(database).absolute().with_suffix(".connections")
     before = flow_keeper.read(path, app.report) if path else OpenFlows()
-    shared = SharedFlows(app.controller, own, before, leads, partial(lines.publish, TOPIC))
+    shared = SharedFlows(app.controller, own, before, cluster, partial(lines.publish, TOPIC))
     keeper = FlowKeeper(FlowFile(path) if path else None, shared, app.report)
     shared.began_anew = keeper.begin_anew
     shared.released = partial(_let_rest, app)
@@ -97,7 +105,7 @@ def _let_rest(app: AnycastApp, edge: str, addresses: list[Address]) -> None:
 class SharedFlows:
     """A ``Source`` of records for this member's file, and a ``Copy`` of its own records for the others.
 
-    ``leads``: does this member lead?  ``publish``: sends a line of text to all other members.
+    ``publish``: sends a line of text to all other members.
     """
 
     def __init__(
@@ -105,7 +113,7 @@ class SharedFlows:
         controller: Controller,
         own: EngineFlows,
         before: OpenFlows,
-        leads: Callable[[], bool],
+        cluster: Cluster,
         publish: Callable[[str], None],
     ) -> None:
         """``before``: what this member has found in its file."""
@@ -113,7 +121,7 @@ class SharedFlows:
         self._own = own
         self._is_our_own: set[str] = set()  # edges whose flows this member has known, and received none of since
         self.edges: Sequence[str] = own.edges
-        self._leads = leads
+        self._cluster = cluster
         self._publish = publish
         # Called when all that is open has come, and when this member begins or ceases to lead.
         self.began_anew: Callable[[], None] = lambda: None
@@ -122,23 +130,30 @@ class SharedFlows:
         self._former: dict[str, Engine] = {}  # of these edges, which the controller has forgotten
         self._received = before.among(own.edges)
         self._from = ""  # the member that has sent it
+        self._latest = 0  # the last term in which a leader has begun to send all that is open
         self._coming: tuple[str, OpenFlows] | None = None  # from a member, not whole yet
         self._heard_at = -math.inf
         self._to_write: list[bytes] = []
         self._waiting = 0  # bytes of these
         self._has_led = False
+        self._term = 0  # in which it has led last
         self._greeted = self._said_whole = False  # have all the others been sent everything?
         self._said_at = 0.0
 
     # ---------------------------------------------------------------- what the leader sends
 
-    def hear(self, member: str, text: str) -> None:
+    def hear(self, member: str, line: str) -> None:
         """A line that another member has published."""
         try:
+            said = _LINE.fullmatch(line)
+            if said is None:
+                raise BadRecords("they do not say of which term and time they are")
+            term, clock, text = said.groups()
+            ahead = float(clock) - time.time()
             content = base64.b64decode(text, validate=True)
             read_to = 0
             for frame, end in flow_records.frames(content):
-                self._take(member, frame)
+                self._take(member, int(term), frame if abs(ahead) < APART_S else flow_records.moved(frame, -ahead))
                 read_to = end
             if read_to < len(content):
                 raise BadRecords("they are not as they were sent")
@@ -146,8 +161,12 @@ class SharedFlows:
             LOG.warning("records of flows from member %s: %s", member, error)
             self._coming = None
 
-    def _take(self, member: str, frame: bytes) -> None:
+    def _take(self, member: str, term: int, frame: bytes) -> None:
         if frame[:1] == NAMES:
+            if term < max(self._latest, self._cluster.term() if self._cluster.leads() else 0):
+                LOG.debug("records of flows from member %s: it leads no more", member)
+                return
+            self._latest = term
             self._coming = member, OpenFlows()
         if self._coming and self._coming[0] == member:
             coming = self._coming[1]
@@ -235,8 +254,11 @@ class SharedFlows:
         self.beat()
         if self._has_led:
             yield from self._own.changes()  # also the last of them, when this member leads no more
-        if self._leads() is not self._has_led:
-            self._has_led = not self._has_led
+        leads = self._cluster.leads()
+        if leads:
+            self._term = self._cluster.term()
+        if leads is not self._has_led:
+            self._has_led = leads
             self._said_whole = False
             self._write_anew()
         if self._has_led:
@@ -286,7 +308,7 @@ class SharedFlows:
 
     def _say(self, frame: bytes) -> None:
         self._said_at = time.monotonic()
-        self._publish(base64.b64encode(frame).decode())
+        self._publish(f"{self._term} {time.time():.3f} {base64.b64encode(frame).decode()}")
 
 
 def _flows_in(engine: Engine, to_epoch: float) -> Iterator[KeptFlow]:

@@ -30,6 +30,7 @@ _LONGEST = 1 << 20  # bytes in a frame; ours have less than a tenth of that
 # Kind, number of the edge, of the flow; then since when, port, protocol, both ports, port beside PR1X; then addresses.
 _ENDED, _V4, _V4_PINNED, _V6, _V6_PINNED, _CONNECTION, _ASIDE, _ASIDE_V6 = range(8)
 _HEAD, _END, _FLOW = Struct("!BHQ"), Struct("!BHQ"), Struct("!BHQdIHHHH")
+_SINCE = Struct("!BHQd")  # the beginning of ``_FLOW``
 _CONNECTION_OF = Struct("!BHQHHH?")  # as a ``KeptConnection``
 _ADDRESSES = {
     _V4: Struct("4s4s4s"), _V4_PINNED: Struct("4s4s4s4s"), _V6: Struct("16s16s16s"), _V6_PINNED: Struct("16s16s16s16s")
@@ -98,6 +99,24 @@ def is_damaged(content: bytes | bytearray) -> bool:
         return False
     length, _ = _FRAME.unpack_from(content)
     return not 0 < length <= _LONGEST or len(content) >= _FRAME.size + length
+
+
+def moved(frame: bytes, seconds: float) -> bytes:
+    """The same, with times that are so much later: of another clock.  Raises BadRecords."""
+    if frame[:1] != RECORDS:
+        return frame
+    found = bytearray(frame)
+    at = 1
+    try:
+        while at < len(found):
+            kind = found[at]
+            if kind in _ADDRESSES:
+                *head, since = _SINCE.unpack_from(found, at)
+                _SINCE.pack_into(found, at, *head, since + seconds)
+            at += _SIZES[kind]
+    except (error, KeyError) as problem:
+        raise BadRecords("records of another form") from problem
+    return bytes(found)
 
 
 class _Edge(NamedTuple):

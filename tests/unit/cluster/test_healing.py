@@ -17,6 +17,7 @@ from anycast_sdn.core.election_events import (
     SwitchStoodDown,
     SwitchUnfenced,
 )
+from anycast_sdn.etcd.client import Put
 from anycast_sdn.simulation.roles import Role
 from tests.unit.cluster.world import PREFIX, STEP_S, Process, World
 from tests.unit.etcd.fake import Fault, catch_up
@@ -216,6 +217,22 @@ def test_generations_wrap(world: World) -> None:
     assert all((switch.roles.generation or 0) < 1 << 32 for switch in world.switches.values())
     world.run(1)
     assert world.requests_in(10) == 0
+
+
+def test_terms_go_on_where_etcd_was_restored_and_one_leads_who_does_not_know_of_them(world: World) -> None:
+    first, second, third = world.members
+    for process in (second, third, first, second):
+        world.cluster_is_moved_to(process)
+    restored, highest = world.start("m3"), second.cluster.term()
+    world.run(1)
+    world.cluster_is_moved_to(restored)
+    restored.cluster._election._highest_term = 0  # as one that has begun after that
+    world.etcd.client().transact([], [Put(f"{PREFIX}term", "2")])
+    world.run(1)
+    assert world.leaders() == [restored]
+    assert restored.cluster.term() > highest + 1
+    assert {process.cluster.term() for process in world.members} == {restored.cluster.term()}
+    assert restored.led[-1] == restored.cluster.term()
 
 
 def test_an_etcd_that_is_restored_from_an_older_state_uses_no_generation_again(world: World) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import random
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from anycast_sdn.cluster.alone import Alone
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.switch_events import SwitchMastered
 from anycast_sdn.engines.engine import Engine
@@ -27,12 +30,40 @@ def _without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eventlet.tpool.execute", lambda write, *arguments: write(*arguments))
 
 
+_time = time.time
+
+
+@contextmanager
+def clock(ahead: float) -> Iterator[None]:
+    """The wall clock is so much ahead."""
+    before, time.time = time.time, lambda: _time() + ahead
+    try:
+        yield
+    finally:
+        time.time = before
+
+
+class Cluster(Alone):
+    """As one member sees it."""
+
+    is_leader = False
+    latest = 1
+
+    def leads(self) -> bool:
+        return self.is_leader
+
+    def term(self) -> int:
+        return self.latest
+
+
 class Member:
     """A controller with its file.  What it publishes is heard by those that ``listen``."""
 
     def __init__(self, tmp_path: Path, name: str, *, leads: bool = False) -> None:
         self.name = name
-        self.leads = leads
+        self.cluster = Cluster()
+        self.cluster.is_leader = leads
+        self.ahead = 0.0  # its clock
         self.controller = controller()
         self.file = tmp_path / f"{name}.connections"
         self.listen: list[Member] = []
@@ -40,7 +71,7 @@ class Member:
         self.lines = 0
         before, _ = flow_file.read_open(self.file)
         own = EngineFlows(self.controller, sets_aside=True)
-        self.flows = SharedFlows(self.controller, own, before, lambda: self.leads, self._publish)
+        self.flows = SharedFlows(self.controller, own, before, self.cluster, self._publish)
         self._keeper = FlowKeeper(FlowFile(self.file), self.flows, lambda event: None)
         self._keeper.copy_to(self.flows)
         self.flows.began_anew = self._keeper.begin_anew
@@ -48,11 +79,24 @@ class Member:
     def _publish(self, text: str) -> None:
         self.lines += 1
         for other in self.listen if not self.lost else ():
-            other.flows.hear(self.name, text)
+            with clock(other.ahead):
+                other.flows.hear(self.name, text)
 
     def joined_by(self, other: Member) -> None:
         self.listen.append(other)
         assert list(self.flows.greet()) == []
+
+    @property
+    def leads(self) -> bool:
+        return self.cluster.is_leader
+
+    @leads.setter
+    def leads(self, leads: bool) -> None:
+        self.cluster.is_leader = leads
+
+    def follow(self, former: Member) -> None:
+        """It leads after that one, which has not heard of it."""
+        self.cluster.is_leader, self.cluster.latest = True, former.cluster.latest + 1
 
     @property
     def edge(self) -> str:
@@ -76,7 +120,8 @@ class Member:
         self.flows.begin_anew()
 
     def write(self) -> None:
-        self._keeper.write()
+        with clock(self.ahead):
+            self._keeper.write()
 
     def written(self) -> list[int]:
         """The clients' ports of the flows in its file."""
@@ -84,6 +129,10 @@ class Member:
 
     def received(self) -> list[int]:
         return sorted(flow.key.source_port for flow in self.flows._received.of(self.edge))
+
+
+def line(frames: bytes, term: object = 1) -> str:
+    return f"{term} {time.time():.3f} {base64.b64encode(frames).decode()}"
 
 
 def pair(tmp_path: Path) -> tuple[Member, Member]:
@@ -203,9 +252,9 @@ def test_what_is_not_whole_does_not_replace_what_is(tmp_path: Path) -> None:
     first, second = pair(tmp_path)
     begin_flow(first.engine, 40000)
     first.write()
-    second.flows.hear("m2-c", base64.b64encode(flow_records.names_frame([second.edge])).decode())
+    second.flows.hear("m2-c", line(flow_records.names_frame([second.edge])))
     assert second.received() == [40000]
-    second.flows.hear("m2-c", base64.b64encode(flow_records.framed(flow_records.WHOLE)).decode())
+    second.flows.hear("m2-c", line(flow_records.framed(flow_records.WHOLE)))
     assert second.received() == []
 
 
@@ -302,6 +351,73 @@ def test_whatever_another_member_says_nothing_is_lost_by_it(tmp_path: Path) -> N
     for _ in range(200):
         bad = bytearray(good)
         bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
-        second.flows.hear("m2-c", base64.b64encode(bad).decode())
-    second.flows.hear("m2-c", "not base64")
+        second.flows.hear("m2-c", line(bytes(bad)))
+    for said in ("", "not base64", "1 1.000 not base64", "1 1.000 é", "x 1.000 ", line(b"x", term="1" * 30)):
+        second.flows.hear("m2-c", said)
     assert second.received() == [40000]
+
+
+def test_a_former_leader_that_sends_all_it_has_again_is_not_taken_for_the_leader(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    third = Member(tmp_path, "m2-c")
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.follow(first)
+    second.joined_by(third)
+    begin_flow(second.become_master(), 40001)
+    second.write()
+    first.joined_by(third)  # whose connection to it was lost
+    first.write()
+    begin_flow(second.engine, 40002)
+    second.write()
+    assert third.received() == [40000, 40001, 40002]
+
+
+def test_a_leader_goes_by_nothing_that_a_former_one_sends_again(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    begin_flow(first.engine, 40000)
+    first.write()
+    second.follow(first)
+    begin_flow(second.become_master(), 40001)
+    second.write()
+    first.joined_by(second)
+    first.write()
+    second.begin_anew()
+    assert ports(second.become_master()) == [40000, 40001]
+    second.write()
+    assert second.written() == [40000, 40001]
+
+
+def test_who_leads_again_is_the_leader_again(tmp_path: Path) -> None:
+    first, second = pair(tmp_path)
+    second.joined_by(first)
+    third = Member(tmp_path, "m2-c")
+    first.joined_by(third)
+    second.joined_by(third)
+    first.write()
+    second.follow(first)
+    second.become_master()
+    second.write()
+    first.leads = False
+    first.begin_anew()
+    first.write()
+    first.follow(second)
+    begin_flow(first.become_master(), 40000)
+    first.write()
+    assert third.received() == second.received() == [40000]
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0, 0.5])
+def test_a_flow_has_begun_when_it_has_whatever_the_clock_of_the_leader_says(tmp_path: Path, ahead: float) -> None:
+    first, second = pair(tmp_path)
+    first.ahead = ahead
+    begin_flow(first.engine, 40000)
+    first.write()
+    begin_flow(first.engine, 40001)
+    first.write()
+    second.write()
+    in_file = flow_file.read(second.file).by_edge[second.edge].values()
+    second.leads = True
+    for flow, kept, one in zip(first.engine.flows, in_file, second.become_master().flows, strict=True):
+        assert one.since == pytest.approx(flow.since, abs=1)
+        assert kept.since == pytest.approx(flow.since + time.time() - time.monotonic(), abs=1)
