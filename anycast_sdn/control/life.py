@@ -112,7 +112,10 @@ class _Draining:
     left: str = ""  # what was left then
 
     def set(self, drain: Drain, at: Moment, by_another: bool) -> None:
-        """The drain is this one from now on, with another deadline perhaps; ``by_another``: just now, by its clock."""
+        """The drain is this one from now on, with another deadline perhaps.
+
+        ``by_another``: another controller has begun it, whose clock says nothing here: its deadline counts from now.
+        """
         self.drain = drain
         self.until, self.ending, self.lingers_until, self.is_over = None, None, None, False
         if drain.deadline_s is not None:  # the clock of the wall may have been set since the drain began

@@ -44,7 +44,8 @@ class Lifecycle:
         self._unstored: dict[Enrolment, Changed] = {}  # each does nothing if something else has happened meanwhile
         self._store_again_at = 0.0
         self._waiting: dict[hub.Event, str] = {}  # who waits, the longest first → for the end of which operation
-        life.enrolled(registry.groups, registry.edges, _moment(), begins=True)
+        # In a cluster, how long a drain runs already is not known: only by the clock of the member that has begun it.
+        life.enrolled(registry.groups, registry.edges, _moment(), begins=True, by_another=not leads())
         app.succession.on_take_over(self.take_over, life.operations)
 
     def run(self) -> None:

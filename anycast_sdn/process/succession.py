@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.notes import ANNOUNCED, FEATURES, HEALTH, LINKS, LLDP_KEY, OPERATIONS, TERMS, Notes, name_of
@@ -27,7 +27,7 @@ from anycast_sdn.process.faults import isolated
 
 KEY_BYTES = 16  # of LLDP's
 MOST_TERMS = 200  # of the past that are known
-CLOCKS_S = 10.0  # apart, those of members
+CLOCKS_S = 10.0  # apart, those of members, as far as is known
 MOST_OPERATIONS = 200  # that have ended
 _LEASE = CheckName("lease")
 
@@ -54,6 +54,8 @@ class Succession:
         self._heirs: list[Callable[[float], None]] = []
         self._laid_down: list[Callable[[], None]] = []
         self._operations: Operations | None = None
+        self._seen: dict[str, float] = {}  # terms that have begun while this member ran → when, by its own clock
+        notes.watch(self._see_terms)
 
     def on_take_over(self, begin: Callable[[float], None], operations: Operations | None = None) -> None:
         """``begin`` is called when this controller becomes the leader, before it decides anything.
@@ -158,13 +160,26 @@ class Succession:
         """Who has led, the present leader last."""
         return noted.terms(self.notes.below(TERMS))
 
+    def _see_terms(self, changed: Collection[str]) -> None:
+        for key in changed:
+            if key.startswith(TERMS):
+                if self.notes.get(key) is None:
+                    self._seen.pop(key, None)
+                else:
+                    self._seen.setdefault(key, time.time())
+
     def others_leading(self, at: float) -> list[str]:
-        """The names of other members that may have led at this time (s since the epoch)."""
-        terms = self.terms()
-        ends = [*(term.began for term in terms[1:]), math.inf]
-        names = {
-            name_of(term.member) for term, end in zip(terms, ends, strict=False)  # no terms: nobody else has led
-            if term.began - CLOCKS_S <= at <= end + CLOCKS_S
+        """The names of other members that may have led at this time (s since the epoch).
+
+        The clock of a leader may be any: where this member has seen a term begin, it goes by its own clock, too.
+        """
+        found = dict(sorted(self.notes.below(TERMS).items()))
+        periods = [(term.member, (term.began, self._seen.get(TERMS + key, term.began)))
+                   for key, note in found.items() for term in noted.terms({key: note})]  # fmt: skip
+        ends = [*(max(began) for _, began in periods[1:]), math.inf]
+        names = {  # no terms: nobody else has led
+            name_of(member) for (member, began), end in zip(periods, ends, strict=False)
+            if min(began) - CLOCKS_S <= at <= end + CLOCKS_S
         }  # fmt: skip
         return sorted(names - {name_of(self.notes.member)})
 

@@ -133,3 +133,15 @@ def test_an_edge_is_drained_until_it_is_resumed(started):
     assert started.registry.edges.keys() == {"ars2"}
     started.lifecycle.resume_edge("ars2")
     assert not started.registry.edges
+
+
+@pytest.mark.parametrize(("leads", "ends"), [(True, True), (False, False)])
+def test_a_drain_ends_at_no_other_member_by_the_clock_of_the_one_that_has_begun_it(started, leads, ends):
+    began = time.time() - 3600  # so it says
+    drain = Life(NETWORK, (), Random(1), lambda edge: True).draining
+    started.registry.change_server("web", AS2, lambda server: drain(server, began, 60.0))
+    controller = started.app.controller
+    life = Life(NETWORK, controller.switches_by_name(), Random(1), lambda edge: True)
+    Lifecycle(started.registry, started.app, lambda: leads, life)
+    (draining,) = life._drains.values()
+    assert (draining.until < time.monotonic()) is ends

@@ -193,6 +193,20 @@ def test_it_is_known_whose_logs_are_to_be_asked(board: Board, at: float, others:
     assert member.app.succession.others_leading(at) == others
 
 
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_whose_logs_are_to_be_asked_is_known_whatever_the_clocks_of_other_leaders_say(
+    board: Board, ahead: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    member = Controller(board, "first")
+    notes = member.app.succession.notes
+    for number, (name, began, clock) in enumerate([("first", 0, 0), ("second", 7200, ahead), ("first", 9000, 0)]):
+        board.texts[f"terms/{number:016x}"] = noted.term_note(Term(f"{name}-0a0b0c0d", began + clock))
+        monkeypatch.setattr(time, "time", lambda began=began: float(began))
+        notes.tell()
+    notes.member = "first-0a0b0c0d"
+    assert [member.app.succession.others_leading(at) for at in (3000, 8000, 12610)] == [[], ["second"], []]
+
+
 # ------------------------------------------------------------------------------ health of servers
 
 HTTP, TCP = HttpCheck(port=80, rise=1, fall=1), TcpCheck(port=443)
