@@ -35,6 +35,7 @@ CANARY_S = 0.5
 CAUGHT_UP_S = 1.0  # the mirror has so much time to show what was written
 JOIN_S = 5.0  # a namesake that has ended is gone from etcd after this at the latest
 JOIN_STEP_S = 0.2
+START_S = 30.0  # from the end of ``join`` to the first ``beat``, at most: enrolments are read, and much is built
 TRIES = 5  # of what an operator asks for, while others change the same
 
 
@@ -181,6 +182,7 @@ class EtcdCluster:
                     raise ConfigurationError(f"etcd does not take this member: {error} (--etcd)") from error
             self._election.look(self._clock())
             if self._election.is_member:
+                self._lease.feed(START_S)
                 return
             if self._clock() > deadline:
                 break

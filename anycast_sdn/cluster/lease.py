@@ -1,7 +1,8 @@
 """Lease: what shows the other members that this process works.
 
 A thread of its own renews it: while the hub computes, green threads would not.  The hub has to feed that thread, so
-that a controller that hangs loses its lease all the same.
+that a controller that hangs loses its lease all the same.  One that starts does not feed it yet: ``feed`` is told
+beforehand how long that may take.
 """
 
 from __future__ import annotations
@@ -42,9 +43,9 @@ class Lease:
         if not self._thread.is_alive():
             self._thread.start()
 
-    def feed(self) -> None:
-        """To be called from the hub, several times a second."""
-        self._fed = time.monotonic()
+    def feed(self, enough_s: float = 0.0) -> None:
+        """To be called from the hub, several times a second; ``enough_s``: not within that time."""
+        self._fed = time.monotonic() + enough_s
 
     def stop(self) -> None:
         self._is_active = False

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from anycast_sdn.cluster import lease as module
+from anycast_sdn.cluster.etcd_cluster import START_S
 from anycast_sdn.cluster.lease import Lease
 from anycast_sdn.etcd.client import Etcd, EtcdError
+from tests.unit.cluster.world import World
 
 DEADLINE_S = 5.0
 
@@ -81,3 +83,25 @@ def test_a_hub_that_hangs_does_not_keep_its_lease(
     monkeypatch.setattr(module, "FED_S", 4.0)
     lease.feed()
     until(lambda: gateway.asked > asked)
+
+
+def test_a_controller_that_starts_keeps_its_lease_for_as_long_as_it_was_told_beforehand(
+    gateway: Gateway, lease: Lease, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FED_S", 0.0)
+    lease.feed(60.0)
+    asked = gateway.asked
+    until(lambda: gateway.asked >= asked + 3)
+    lease.feed()  # it has started
+    time.sleep(0.05)  # a request may be under way
+    asked = gateway.asked
+    time.sleep(0.1)
+    assert gateway.asked == asked
+
+
+def test_who_has_joined_need_not_feed_its_lease_until_it_has_started() -> None:
+    world = World(switches=1)
+    process = world.start("m0", connect=False)
+    assert process.lease.is_enough_until - world.etcd.now > START_S - 1
+    world.run(1)
+    assert process.lease.is_enough_until <= world.etcd.now

@@ -34,13 +34,13 @@ class FakeLease:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.number = 0
-        self.known_at = 0.0
+        self.known_at = self.is_enough_until = 0.0
 
     def begin(self, number: int) -> None:
         self.number, self.known_at = number, self._clock()
 
-    def feed(self) -> None:
-        pass
+    def feed(self, enough_s: float = 0.0) -> None:
+        self.is_enough_until = self._clock() + enough_s
 
 
 @dataclass
