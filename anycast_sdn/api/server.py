@@ -14,6 +14,7 @@ The rules this file keeps:
   Loopback is excepted, because all clients of a proxy or a testbed come from there.
 - A stream of events is a connection for as long as its client wants it.  At most half of all connections, and of those
   from one address, are streams; one ends when its client would not be served any more, such as with a revoked token.
+  A vital one, by which members of a cluster hear each other, is neither counted nor refused, nor does it make room.
 - A malformed request is answered with a problem (``http1``), and the connection ends.  It also ends when a body
   was not read to its end.
 - Errors of ``accept`` and of single connections end nothing else.
@@ -41,6 +42,7 @@ from anycast_sdn.api.access import CALLER, UNIX, Access, check_target
 from anycast_sdn.api.connection import Connection
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.http1 import Head
+from anycast_sdn.api.member_client import STREAM
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import NotTls
@@ -55,6 +57,7 @@ PAUSE_S = 0.1  # after an error of accept
 QUIET_S = 60.0  # from one log line of a kind to the next
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz"})  # short answers, wanted most when the controller is busy
+_ALWAYS = PROBES | {STREAM}  # answered however much there is to do
 
 _WAITING = attrgetter("waiting_since")
 
@@ -147,7 +150,7 @@ class Server:
 
     def _make_room(self, among: Collection[Connection], reason: str) -> None:
         """Ends the one of these connections whose peer has been waited for longest, if there is one."""
-        if waiting := [connection for connection in among if connection.waiting_since]:
+        if waiting := [each for each in among if each.waiting_since and not (each.stream and each.stream.is_vital)]:
             victim = min(waiting, key=_WAITING)
             self._connections.discard(victim)
             victim.shut()
@@ -210,7 +213,7 @@ class Server:
             given = head.fields.get("authorization")
             with self._access.admitted(connection.peer, given, connection.names) as environ[CALLER]:
                 answer, keep_alive, stream = _answer(application, environ, stays)
-            if stream:
+            if stream and not stream.is_vital:
                 self._check_streams(connection.peer)
         except Problem as problem:
             answer, keep_alive, stream = _answer(response_to(problem, quote(head.path)), environ, stays)
@@ -237,15 +240,15 @@ class Server:
 
     def _check_streams(self, peer: str) -> None:
         """Raises Problem when another stream would be too many."""
-        streams = [connection for connection in self._connections if connection.stream]
+        streams = [each for each in self._connections if each.stream and not each.stream.is_vital]
         own = sum(connection.peer == peer for connection in streams)
         if len(streams) >= self._limit // 2 or own >= self._limit_of(peer) // 2:
             raise Problem(503, "there are too many event streams; end one of them", headers={"Retry-After": "5"})
 
     def _check_load(self, head: Head) -> None:
-        """Raises Problem when half of the connections have requests at work; ``PROBES`` are always answered."""
+        """Raises Problem when half of the connections have requests at work; ``_ALWAYS`` are answered all the same."""
         at_work = sum(connection.is_at_work for connection in self._connections)
-        if at_work > self._limit // 2 and head.raw_path not in PROBES:
+        if at_work > self._limit // 2 and head.raw_path not in _ALWAYS:
             raise Problem(503, "too many requests at the same time; try again", headers={"Retry-After": "1"})
 
 

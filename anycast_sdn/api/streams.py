@@ -22,6 +22,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator
 from itertools import islice
+from typing import ClassVar
 
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.journal import Entry, Journal
@@ -34,7 +35,12 @@ LEFT_OUT_S = 1.0  # between two messages about events of flows that were left ou
 
 
 class Stream(ABC):
-    """A body without an end of its own; the server sends each chunk as it comes."""
+    """A body without an end of its own; the server sends each chunk as it comes.
+
+    ``is_vital``: it has a place whatever others there are, and takes none from them.
+    """
+
+    is_vital: ClassVar[bool] = False
 
     @abstractmethod
     def __iter__(self) -> Generator[bytes]:

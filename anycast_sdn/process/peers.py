@@ -277,7 +277,9 @@ class Peers:
 
 
 class _Lines(Stream):
-    """What this member says to one other."""
+    """What this member says to one other.  Streams that its clients have asked for there do not push it out."""
+
+    is_vital = True
 
     def __init__(self, all: set[_Lines], first: Iterable[bytes]) -> None:
         self._all = all

@@ -24,6 +24,7 @@ from anycast_sdn.api.access import Access
 from anycast_sdn.api.connection import Connection
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
+from anycast_sdn.api.member_client import STREAM as TO_MEMBERS
 from anycast_sdn.api.server import Server
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import Tokens
@@ -66,14 +67,18 @@ class Ticks(Stream):
             self.is_over.set()
 
 
+class VitalTicks(Ticks):
+    is_vital = True
+
+
 begun: list[Ticks] = []
 
 
 def streaming(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    if environ["PATH_INFO"] != "/stream":
+    if environ["PATH_INFO"] not in ("/stream", TO_MEMBERS):
         return application(environ, start_response)
     start_response("200 OK", [("Content-Type", "text/event-stream")])
-    begun.append(Ticks())
+    begun.append(Ticks() if environ["PATH_INFO"] == "/stream" else VitalTicks())
     return begun[-1]
 
 
@@ -258,8 +263,9 @@ def send_quietly(peer: socket.socket, data: bytes) -> None:
 class Held(Connection):
     """A connection that has been in this state since then."""
 
-    def __init__(self, since: float | None) -> None:
+    def __init__(self, since: float | None, stream: Stream | None = None) -> None:
         self.waiting_since = since
+        self.stream = stream
         self.peer = "192.0.2.1"
         self.ended = False
 
@@ -273,6 +279,9 @@ def test_the_slowest_client_makes_room_and_never_one_that_waits_for_its_answer(s
     assert [held.ended for held in (at_work, oldest, newer)] == [False, True, False]
     service.server._make_room({at_work}, "test")
     assert not at_work.ended
+    vital = Held(0.5, VitalTicks())
+    service.server._make_room({vital, newer}, "test")
+    assert [held.ended for held in (vital, newer)] == [False, True]
 
 
 def test_when_all_connections_have_requests_at_work_each_ends_after_its_answer(service: Service) -> None:
@@ -367,6 +376,34 @@ def test_at_most_half_of_all_connections_are_streams_and_requests_are_answered(s
         assert refusal.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
         assert b"\r\nRetry-After: 5\r\n" in refusal
         assert b'"path": "/x"' in service.say(GET.replace(b"healthz", b"x"))
+
+
+VITAL = GET.replace(b"/healthz", TO_MEMBERS.encode())
+
+
+def test_members_hear_each_other_however_many_streams_clients_have(service: Service) -> None:
+    service.server._limit = 8
+    with ExitStack() as stack:
+        for request in (VITAL, STREAM, STREAM, STREAM, STREAM, VITAL):
+            peer = stack.enter_context(service.connect())
+            peer.sendall(request)
+            until_received(peer, b"....")
+        assert service.say(STREAM).startswith(b"HTTP/1.1 503 ")
+
+
+def test_members_hear_each_other_however_many_requests_are_at_work(service: Service) -> None:
+    service.server._limit = 8
+    go_on.clear()
+    with ExitStack() as stack:
+        peers = [stack.enter_context(service.connect()) for _ in range(4)]
+        for peer in peers:
+            peer.sendall(GET.replace(b"/healthz", b"/slow"))
+        until(lambda: sum(each.is_at_work for each in list(service.server._connections)) == 4)
+        assert service.say(STREAM).startswith(b"HTTP/1.1 503 ")
+        member = stack.enter_context(service.connect())
+        member.sendall(VITAL)
+        until_received(member, b"....")
+        go_on.set()
 
 
 def test_a_stream_ends_when_its_client_would_not_be_admitted_any_more(service: Service) -> None:
