@@ -51,6 +51,14 @@ class EndpointShown(Section):
     problem: str = said("why it is not healthy")
 
 
+class SchemaShown(Section):
+    """The form of what etcd has (meta/schema), which members of two releases have in common."""
+
+    now: int | None = said("null: there is none yet")
+    later: int | None = said("a later one that the release of the member that answers knows; null: there is none")
+    waits_for: list[str] = said("members whose release does not know it: it is raised when there are none")
+
+
 class EtcdShown(Section):
     """etcd, as the member that answers sees it."""
 
@@ -58,6 +66,7 @@ class EtcdShown(Section):
     problem: str = said("why not")
     revision: int = said("the last that is known here")
     behind_s: float = said("how long ago something was heard of it last; each member writes twice a second")
+    schema_: SchemaShown = said("of what it has", alias="schema")
     endpoints: list[EndpointShown]
 
 

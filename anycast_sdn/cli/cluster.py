@@ -99,6 +99,11 @@ def _etcd(etcd: Any) -> Iterator[str]:
     state = f"read {etcd['behind_s']:.1f} s ago" if etcd["up"] else f"{styled('away', 'critical')}: {etcd['problem']}"
     yield harmless(f"etcd: {state}; {len(etcd['endpoints']) - len(bad)} of "
                    f"{counted(len(etcd['endpoints']), 'endpoint')} healthy")  # fmt: skip
+    schema = etcd.get("schema", {})  # one of an earlier release does not say it
+    if waits_for := schema.get("waits_for"):
+        have = "have releases that know" if len(waits_for) > 1 else "has a release that knows"
+        yield harmless(f"  schema {schema['now']}: {listed(waits_for)} {have} no later one; it is raised to "
+                       f"{schema['later']} when none has")  # fmt: skip
     yield from (harmless(f"  {each['url']}: {each['problem']}") for each in bad)
 
 

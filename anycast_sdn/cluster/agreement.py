@@ -1,7 +1,8 @@
 """Agreement: all controllers of a network have the same network file.
 
 ``meta/network`` has the digests of its parts (``description.digest``).  The first controller puts it there; one with
-another file does not join, and says what differs.  To change the file of a running cluster, an operator has the new one
+another file does not join, and says what differs.  Which form they have is a matter of the schema (``etcd.schema``).
+To change the file of a running cluster, an operator has the new one
 accepted (``anycast-sdn store network``), and starts the controllers anew with it, one after the other: those that still
 run go on with the old one, and say so.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 
 from anycast_sdn.core.model import ConfigurationError
@@ -18,6 +19,7 @@ from anycast_sdn.description.digest import difference, digests
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Done, EtcdError, Is, Put, Unsure
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.etcd.schema import KNOWN, SCHEMA, schema_of
 
 LOG = logging.getLogger(__name__)
 
@@ -28,10 +30,12 @@ ATTEMPTS = 4
 class Agreement:
     """``differs``: where this controller's file differs from one that was accepted since it has joined."""
 
-    def __init__(self, mirror: Mirror, network: Network) -> None:
+    def __init__(self, mirror: Mirror, network: Network, known: Sequence[int] = KNOWN) -> None:
         self._mirror = mirror
         self._network = network
-        self._digests = digests(network)
+        self._known = known
+        self._digests = {schema: digests(network, with_secrets=schema == 1) for schema in known}
+        self._schema = known[-1]  # that etcd has, or had last
         self.differs = ""
 
     def join(self) -> None:
@@ -57,12 +61,30 @@ class Agreement:
             self._mirror.load()
         raise EtcdError("others change the accepted network file at the same time; try again")
 
+    def in_schema(self, schema: int) -> tuple[Is, Put] | None:
+        """What puts this file there in another form; None while another one is accepted."""
+        if self.difference():
+            return None
+        path, there = self._mirror.prefix + NETWORK, self._mirror.values.get(NETWORK)
+        return Is(path, there.modified if there else 0), Put(path, json.dumps(self._digests[schema]))
+
+    def _own(self) -> Mapping[str, str]:
+        """The digests of this file, in the form that etcd has."""
+        values = self._mirror.values
+        found = schema_of(values, 1 if NETWORK in values else self._schema)  # the first releases put it there later
+        self._schema = found if found in self._digests else self._schema
+        return self._digests[self._schema]
+
     def _put(self, modified: int) -> Done:
         """Raises EtcdError."""
-        path, text = self._mirror.prefix + NETWORK, json.dumps(self._digests)
+        prefix, schema = self._mirror.prefix, self._mirror.values.get(SCHEMA)
+        put = [Put(prefix + NETWORK, json.dumps(self._own()))]
+        if not schema:
+            put.append(Put(prefix + SCHEMA, str(self._schema)))
+        conditions = [Is(prefix + NETWORK, modified), Is(prefix + SCHEMA, schema.modified if schema else 0)]
         for attempt in range(ATTEMPTS):  # the same, under the same condition: nothing is done twice
             try:
-                return self._mirror.etcd.transact([Is(path, modified)], [Put(path, text)])
+                return self._mirror.etcd.transact(conditions, put)
             except Unsure:
                 if attempt == ATTEMPTS - 1:
                     raise
@@ -71,10 +93,10 @@ class Agreement:
     def difference(self) -> str:
         """Where this file differs from that of the others; "" if it does not, or there are none."""
         there = self._mirror.values.get(NETWORK)
-        return difference(self._digests, _read(there.text)) if there else ""
+        return difference(self._own(), _read(there.text)) if there else ""
 
     def _look(self, changed: Collection[str]) -> None:
-        if NETWORK not in changed:
+        if NETWORK not in changed and SCHEMA not in changed:
             return
         if NETWORK not in self._mirror.values:
             with suppress(EtcdError):  # etcd was rebuilt; the next one that joins puts it there otherwise

@@ -5,7 +5,8 @@ or to a switch, reads a clock, or compares the clocks of two machines.
 
 The rules that it keeps:
 
-- Who has no key of its own in etcd neither leads nor claims; nor does who drains.
+- Who has no key of its own in etcd neither leads nor claims; nor does who drains, or cannot read what etcd has.
+- A member is there under the condition that the schema is the one that it has seen (``cluster.raising``).
 - Only the leader gives switches to members, and only while it is the leader: each such transaction has that condition.
 - A leader that is gone is followed by the member that reaches most: the others wait a little, each longer than the one
   before.  A leader that reaches less than another for ``BEHIND_S`` hands over, and so does one that drains.
@@ -16,7 +17,7 @@ The rules that it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.cluster.assignment import is_behind, out_of_reach, reach, successors, wanted_masters
@@ -38,7 +39,8 @@ from anycast_sdn.cluster.keys import (
 from anycast_sdn.cluster.steering import CannotSteer
 from anycast_sdn.cluster.view import View
 from anycast_sdn.core.words import counted
-from anycast_sdn.etcd.client import Delete, Is, Operation, Put, Value
+from anycast_sdn.etcd.client import Condition, Delete, Is, Operation, Put, Value
+from anycast_sdn.etcd.schema import SCHEMA
 
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
 GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
@@ -50,7 +52,7 @@ TOGETHER = 45  # switches in a transaction: each has two operations, and etcd ta
 
 
 class Transaction(NamedTuple):
-    conditions: list[Is]
+    conditions: Sequence[Condition]
     operations: list[Operation]
 
 
@@ -186,7 +188,7 @@ class Election:
             return
         name = NAMES + self.told.name
         yield Transaction(
-            [Is(self._path(name), view.modified(name))],
+            [self._unchanged(name), self._unchanged(SCHEMA)],
             [
                 Put(self._path(name), self.member, self.lease),
                 Put(self._path(MEMBERS + self.member), own, self.lease),
@@ -267,6 +269,8 @@ class Election:
         view = self.view
         if view.drains(member):
             raise CannotSteer(f"{view.name(member)} drains: resume it first")
+        if member in view.members and not view.knows_schema(view.members[member]):
+            raise CannotSteer(f"{view.name(member)} has a release that cannot read what etcd has: upgrade it first")
         self._must_reach_as_much(member)
         return self._make_leader(member, now)
 

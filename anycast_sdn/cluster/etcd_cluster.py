@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from anycast_sdn import __version__
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
@@ -28,6 +28,7 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError, NotFound
 from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.etcd.schema import KNOWN
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ TRIES = 5  # of what an operator asks for, while others change the same
 class EtcdCluster:
     """``member``: this member's id, which no other process ever has; ``switches``: the names of all, by datapath id;
     ``wake``: has ``beat`` called soon; ``report``: is told what has happened; ``problem``: why etcd has not taken what
-    this member has last written, "" if it has.
+    this member has last written, "" if it has; ``known``: the schemas of its release.
     """
 
     def __init__(
@@ -56,12 +57,13 @@ class EtcdCluster:
         peer: str = "",
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[int], int] = secrets.randbits,
+        known: Sequence[int] = KNOWN,
     ) -> None:
         self._mirror = mirror
         self._lease = lease
         self.member = member
         self._clock = clock
-        told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3))
+        told = MemberKey(name, rest, [], peer, __version__, round(time.time(), 3), known)
         self._election = Election(mirror.prefix, member, told, switches, random(32))
         self._claims = self._election.claims
         self._notices = Notices(self._election, switches)

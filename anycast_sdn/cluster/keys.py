@@ -3,7 +3,7 @@
 With the lease of a member, so that they end with it:
 
     names/NAME        the id of the process that has this name
-    members/ID        a member: its name, where it is reached, the switches that it reaches
+    members/ID        a member: its name, its release and what that knows, where it is reached, what it reaches
     leader            the id of the leader
     masters/DPID      the id of the member that may claim the switch
     canary/ID         a number that grows: whoever sees it in its mirror knows how old the mirror is at most
@@ -13,18 +13,22 @@ For ever:
     term              how many leaders there have been
     generations/DPID  ``Held``; written together with masters/DPID, always
     drains/ID         this member neither leads nor claims
+    meta/schema       see ``etcd.schema``
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+from anycast_sdn.etcd.schema import SCHEMA
 
 LEADER, TERM = "leader", "term"
 NAMES, MEMBERS, MASTERS, CANARY = "names/", "members/", "masters/", "canary/"
 GENERATIONS, DRAINS = "generations/", "drains/"
 
-OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS)
+OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS, SCHEMA)
 
 
 class MemberKey(NamedTuple):
@@ -36,6 +40,7 @@ class MemberKey(NamedTuple):
     peer: str = ""  # URL for other members
     release: str = ""
     since: float = 0.0  # when it has started, by its clock
+    schemas: Sequence[int] = (1,)  # that its release knows (``etcd.schema``); the first ones do not say it
 
     def text(self) -> str:
         return json.dumps(self._asdict(), sort_keys=True)
@@ -46,8 +51,8 @@ class MemberKey(NamedTuple):
         found = _object(text)
         known = {name: found[name] for name in cls._fields if name in found}
         switches = known.pop("switches", [])
-        reached = [dpid for dpid in switches if isinstance(dpid, int)] if isinstance(switches, list) else []
-        return cls(**{"name": "", "rest": "", **known, "switches": reached})
+        schemas = tuple(_numbers(known.pop("schemas", ()))) or (1,)
+        return cls(**{"name": "", "rest": "", **known, "switches": _numbers(switches), "schemas": schemas})
 
 
 class Held(NamedTuple):
@@ -82,6 +87,10 @@ def dpid_of(key: str) -> int | None:
         return int(key.rpartition("/")[2], 16)
     except ValueError:
         return None
+
+
+def _numbers(found: Any) -> list[int]:
+    return [each for each in found if isinstance(each, int)] if isinstance(found, list) else []
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.cluster.generations import generation
@@ -53,6 +53,14 @@ class Overview(NamedTuple):
         """How operators call a member; of one that has ended, as it can be told from its id."""
         found = self.members.get(member)
         return found.name if found else member.rpartition("-")[0] or member
+
+
+class SchemaState(NamedTuple):
+    """``later``: that this release knows, 0 without one; ``waits_for``: names of members that do not know it."""
+
+    schema: int
+    later: int
+    waits_for: Sequence[str]
 
 
 def overview(values: Mapping[str, Value]) -> Overview:

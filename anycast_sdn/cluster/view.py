@@ -20,6 +20,7 @@ from anycast_sdn.cluster.keys import (
     of_switch,
 )
 from anycast_sdn.etcd.client import Value
+from anycast_sdn.etcd.schema import SCHEMA, schema_of
 
 
 class Master(NamedTuple):
@@ -88,7 +89,12 @@ class View:
 
     def eligible(self) -> dict[str, MemberKey]:
         """Who may lead."""
-        return {member: told for member, told in self.members.items() if not self.drains(member)}
+        knowing = {member: told for member, told in self.members.items() if self.knows_schema(told)}
+        return {member: told for member, told in knowing.items() if not self.drains(member)}
+
+    def knows_schema(self, told: MemberKey) -> bool:
+        """Can this member read what etcd has?"""
+        return SCHEMA not in self.values or schema_of(self.values) in told.schemas
 
     def name(self, member: str) -> str:
         """How operators call a member, also one that has ended."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from anycast_sdn.core.events import OfMember, OfSwitch, Severity
+from anycast_sdn.core.events import OfController, OfMember, OfSwitch, Severity
 from anycast_sdn.core.words import listed
 
 
@@ -43,6 +43,25 @@ class NameTaken(OfMember):
 
     def sentence(self) -> str:
         return f"another process is called {self.member}, too ({self.other}): this one is no member until that ends"
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaRaised(OfController):
+    """All members have a release that knows another form of what etcd has, so it has this form from now on.
+
+    Releases that do not know it cannot join any more.
+    """
+
+    type: ClassVar[str] = "cluster.schema_raised"
+
+    before: int
+    now: int
+
+    def sentence(self) -> str:
+        return (
+            f"all members know schema {self.now} of etcd: it was raised from {self.before}, and releases that do not "
+            "know it cannot join any more"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 
+SECRET: Mapping[str, bool] = {"secret": True}  # of a field: it is shown nowhere, and left out of digests
+
 
 @dataclass(frozen=True, slots=True)
 class Switch:
@@ -86,7 +88,7 @@ class BgpSession:
     communities: tuple[int, ...] = ()  # RFC 1997
     hold_s: int = 10  # hold time, 10–65535 seconds
     ttl: int = 1  # 1–255; 1: the router is on a link of the controller
-    password: str = field(default="", repr=False)  # RFC 2385: signs every segment; 1–80 bytes, "" for none
+    password: str = field(default="", repr=False, metadata=SECRET)  # RFC 2385: signs every segment; 1–80 bytes, or ""
     members: tuple[BgpMember, ...] = ()  # of a cluster, each with a session of its own; none: only the leader has one
 
     def of_member(self, name: str) -> BgpSession | None:

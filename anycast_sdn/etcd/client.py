@@ -81,6 +81,16 @@ class Is(NamedTuple):
     modified: int
 
 
+class NoneSince(NamedTuple):
+    """A condition: no key that begins so has been written after this revision."""
+
+    prefix: str
+    revision: int
+
+
+Condition = Is | NoneSince
+
+
 class Done(NamedTuple):
     """``revision``: of etcd, after the transaction; ``succeeded``: the conditions held, and it was carried out.
 
@@ -159,19 +169,15 @@ class Etcd:
         return next((_pair(found)[1] for found in answer.get("kvs", ())), None)
 
     def transact(
-        self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
+        self, conditions: Sequence[Condition], operations: Sequence[Operation], otherwise: Sequence[str] = ()
     ) -> Done:
         """Carry out all operations if all conditions hold; if not, none, and read these keys.
 
         Raises EtcdError, Unsure.
         """
-        compare = [
-            {"key": _coded(each.key), "target": "MOD", "result": "EQUAL", "mod_revision": each.modified}
-            for each in conditions
-        ]
         reads = [{"request_range": {"key": _coded(key)}} for key in otherwise]
-        body = {"compare": compare, "success": list(map(_request, operations)), "failure": reads}
-        answer = self._ask("kv/txn", body)
+        compare, success = list(map(_compare, conditions)), list(map(_request, operations))
+        answer = self._ask("kv/txn", {"compare": compare, "success": success, "failure": reads})
         if any(isinstance(each, Put) for each in operations):  # it deletes even when it is full
             self.full = ""
         succeeded = answer.get("succeeded", False)
@@ -441,6 +447,15 @@ def _change(event: Any) -> Change:
     if event.get("type") == "DELETE":
         return Change(_key(event["kv"]), None)
     return Change(*_pair(event["kv"]))
+
+
+def _compare(condition: Condition) -> dict[str, Any]:
+    match condition:
+        case Is(key, modified):
+            return {"key": _coded(key), "target": "MOD", "result": "EQUAL", "mod_revision": modified}
+        case NoneSince(prefix, revision):
+            those = {"key": _coded(prefix), "range_end": _coded(_after(prefix))}
+            return {**those, "target": "MOD", "result": "LESS", "mod_revision": revision + 1}
 
 
 def _request(operation: Operation) -> dict[str, Any]:

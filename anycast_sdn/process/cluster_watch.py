@@ -5,21 +5,27 @@ Each member tells the others what it says of itself (``Standing``), when that ha
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection
+from functools import partial
 
 from os_ken.lib import hub
 
 from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.keys import LEADER, MEMBERS
+from anycast_sdn.cluster.raising import Raising
 from anycast_sdn.cluster.standing import Standing
 from anycast_sdn.cluster.watching import Watching
 from anycast_sdn.core.events import Event
+from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.peers import Peers
 from anycast_sdn.views.cluster import ClusterState
+
+LOG = logging.getLogger(__name__)
 
 LOOK_S = 0.5
 STANDING = "standing"  # what a member says of itself
@@ -27,10 +33,13 @@ ENDPOINTS_S = 3.0  # between two looks at the endpoints of etcd
 
 
 class ClusterWatch:
-    def __init__(self, peers: Peers, mirror: Mirror, agreement: Agreement, cluster: EtcdCluster) -> None:
+    def __init__(
+        self, peers: Peers, mirror: Mirror, agreement: Agreement, cluster: EtcdCluster, raising: Raising
+    ) -> None:
         self._peers = peers
         self._cluster = cluster
         self._agreement = agreement
+        self._raising = raising
         self._mirror = mirror
         self._watching = Watching(peers.own)
         self._said: Standing | None = None  # of itself
@@ -58,6 +67,7 @@ class ClusterWatch:
         self._mirror.listen(changed)
         hub.spawn(self._every, LOOK_S, look)
         hub.spawn(self._every, ENDPOINTS_S, isolated(self._look_at_endpoints))
+        hub.spawn(self._every, LOOK_S, isolated(partial(self._raise, report)))
 
     def _standing(self) -> Standing:
         return Standing(self._cluster.claimed(), [*self._watching.missing])
@@ -93,12 +103,20 @@ class ClusterWatch:
             takeovers=watching.takeovers,
             network=self._agreement.differs,
             contested=self._cluster.contested(),
+            schema=self._raising.state(),
         )
 
     @property
     def _problem(self) -> str:
         """Why etcd is of no use; it may be read, and take nothing (its disk, or quota, is full)."""
         return self._mirror.etcd.full or self._mirror.problem or self._cluster.problem
+
+    def _raise(self, report: Callable[[Event], None]) -> None:
+        try:
+            if raised := self._raising.look(self._watching.missing, time.monotonic()):
+                report(raised)
+        except EtcdError as error:
+            LOG.debug("etcd: %s", error)  # tried again; under the same conditions, it is done once
 
     def _look_at_endpoints(self) -> None:
         for endpoint in self._endpoints:

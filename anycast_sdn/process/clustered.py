@@ -19,6 +19,7 @@ from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.etcd_notes import EtcdNotes
 from anycast_sdn.cluster.lease import Lease
+from anycast_sdn.cluster.raising import Raising
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description.model import Network
@@ -62,13 +63,15 @@ class Clustered:
         self._lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
         self._mirror = Mirror(self._etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
         agreement = Agreement(self._mirror, network)
+        member = f"{options.member}-{secrets.token_hex(4)}"
+        raising = Raising(self._mirror, agreement, member, network.name)
         try:
             self._mirror.load()
+            raising.must_be_known()
             agreement.join()
         except EtcdError as error:
             raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
         self.store = EtcdStore(self._mirror, f"etcd {', '.join(options.endpoints)}")
-        member = f"{options.member}-{secrets.token_hex(4)}"
         place = options.peer or usual_place(options.endpoints)
         self._peers = Peers(PeerOptions(place, options.tls), self._mirror, member)
         self._switches = {switch.dpid: switch.name for switch in network.switches}
@@ -76,7 +79,8 @@ class Clustered:
             self._mirror, self._lease, member, options.member, rest, self._switches, self._peers.url
         )
         self.cluster.join(hub.sleep)
-        self.watch = ClusterWatch(self._peers, self._mirror, agreement, self.cluster)
+        raising.must_be_known()  # from now on it is not raised beyond what this one knows
+        self.watch = ClusterWatch(self._peers, self._mirror, agreement, self.cluster, raising)
         self.notes = EtcdNotes(self._mirror, member)
         self._ended, self._woken = threading.Event(), threading.Event()
         self.cluster.wake = self._woken.set

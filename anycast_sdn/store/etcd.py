@@ -3,7 +3,7 @@
     version                        changes with each change: its number, and a text that nobody else writes
     groups/… servers/… edges/… pending        the enrolments (``store.etcd_keys``)
     meta/cluster                   made with the first enrolments, and never changed: an etcd that is without is another
-    meta/schema                    the form of all that (SCHEMA)
+    meta/schema                    the form of all that (``etcd.schema``)
 
 The rules this file keeps, beside those of ``store.store``:
 
@@ -32,6 +32,7 @@ from anycast_sdn.core.words import counted
 from anycast_sdn.etcd.client import Delete, EtcdError, Is, Operation, Put, Unsure, Value
 from anycast_sdn.etcd.compaction import Compaction
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.etcd.schema import KNOWN, SCHEMA, schema_of, why_unknown
 from anycast_sdn.store.etcd_keys import (
     ENROLMENTS,
     PENDING,
@@ -47,10 +48,7 @@ from anycast_sdn.store.store import Change, Outdated, PutGroup, PutServer, Store
 
 LOG = logging.getLogger(__name__)
 
-VERSION, IDENTITY, SCHEMA_KEY = "version", "meta/cluster", "meta/schema"
-# The form in which enrolments are written.  A release that brings another one reads this one, too, and writes the one
-# that etcd has: so members of both run side by side.  When all are of the new release, an operator raises it.
-SCHEMA = 1
+VERSION, IDENTITY = "version", "meta/cluster"
 AWAY_S = 2.0  # changes wait so long for an etcd that has just gone: electing a leader takes it 1.6 s
 ANSWER_S = 2.5  # a change that is not answered is asked for again for so long
 PAUSE_S = 0.05
@@ -66,12 +64,13 @@ KNEW_LESS = "was rebuilt, and has what a controller has written back that knew l
 
 
 class EtcdStore:
-    """A ``Store`` of what ``mirror`` has.  ``path``: how it is called in messages; ``newest``: schema that it reads."""
+    """A ``Store`` of what ``mirror`` has.  ``path``: how it is called in messages; ``known``: schemas that it reads."""
 
-    def __init__(self, mirror: Mirror, path: str, newest: int = SCHEMA) -> None:
+    def __init__(self, mirror: Mirror, path: str, known: Sequence[int] = KNOWN) -> None:
         self._mirror = mirror
         self.path = path
-        self._newest = newest
+        self._known = known
+        self._schema = known[-1]  # that etcd has, or had last
         self._keys = EnrolledKeys()
         self._stored = Stored(0, {})
         self._revision, self._mark = 0, ""  # of ``version``, for what is in ``_stored``, and its text
@@ -137,7 +136,7 @@ class EtcdStore:
     def _change(self, changes: Sequence[Change]) -> int:
         """→ the revision of ``version``; 0: etcd has another version.  Raises EtcdError, StoreError."""
         self._fold()
-        revision, texts = self._revision, self._keys.after(changes)
+        revision, texts = self._revision, self._texts(self._keys, changes)
         wanted, mark = list(operations(self._mirror.prefix, texts)), _mark(self._stored.version + 1)
         if len(wanted) <= TOGETHER:
             made = self._make(revision, wanted, mark)
@@ -151,14 +150,21 @@ class EtcdStore:
                 self._fold()
         return made
 
+    def _texts(self, keys: EnrolledKeys, changes: Sequence[Change]) -> Texts:
+        """What changes make of these keys, in the form that etcd has.  Raises StoreError."""
+        try:
+            return keys.after(changes, schema_of(self._mirror.values, self._schema))
+        except ValueError as error:
+            raise StoreError(f"{self.path}: {error}") from error
+
     def _make(self, revision: int, wanted: Sequence[Operation], mark: str) -> int:
         """Carry it out if ``version`` is of this revision → its own revision; 0: it is not.  Raises EtcdError."""
         path = self._mirror.prefix
-        schema = self._mirror.values.get(SCHEMA_KEY)
+        schema = self._mirror.values.get(SCHEMA)
         conditions = [
             Is(path + VERSION, revision),
             Is(path + PENDING, 0),
-            Is(path + SCHEMA_KEY, schema.modified if schema else 0),
+            Is(path + SCHEMA, schema.modified if schema else 0),
         ]
         self._marks.add(mark)
         try:
@@ -217,7 +223,7 @@ class EtcdStore:
     def _enter_first(self, first: Iterable[AnycastGroup]) -> None:
         """Unless there are enrolments.  Raises EtcdError."""
         mirror = self._mirror
-        texts = EnrolledKeys().after(changes_of(first)) if VERSION not in mirror.values else {}
+        texts = self._texts(EnrolledKeys(), changes_of(first)) if VERSION not in mirror.values else {}
         gives_up_at = mirror.clock() + WRITING_S
         while VERSION not in mirror.values and not self._identity:
             writer = mirror.values.get(IDENTITY)
@@ -234,8 +240,15 @@ class EtcdStore:
         """
         etcd, path = self._mirror.etcd, self._mirror.prefix
         identity = self._identity or (writer.text if writer else uuid.uuid4().hex)
-        begin = [Put(path + IDENTITY, identity), Put(path + SCHEMA_KEY, str(SCHEMA))]
-        begun = etcd.transact([Is(path + VERSION, 0), Is(path + IDENTITY, writer.modified if writer else 0)], begin)
+        begin, schema = [Put(path + IDENTITY, identity)], self._mirror.values.get(SCHEMA)
+        if not schema:
+            begin.append(Put(path + SCHEMA, str(self._schema)))
+        conditions = [
+            Is(path + VERSION, 0),
+            Is(path + IDENTITY, writer.modified if writer else 0),
+            Is(path + SCHEMA, schema.modified if schema else 0),
+        ]
+        begun = etcd.transact(conditions, begin)
         if not begun.succeeded:
             return 0
         conditions = [Is(path + VERSION, 0), Is(path + IDENTITY, begun.revision)]
@@ -294,14 +307,11 @@ class EtcdStore:
 
     def _may_be_taken(self, values: Mapping[str, Value]) -> bool:
         """Is what etcd has to replace what is in memory?  If not, says why, and does what can be done about it."""
-        identity, schema = values.get(IDENTITY), values.get(SCHEMA_KEY)
+        identity = values.get(IDENTITY)
         said, self._trouble = self._trouble, ""
         self._is_lost = bool(self._identity) and (identity is None or VERSION not in values)
-        if schema and not (schema.text.isdecimal() and int(schema.text) <= self._newest):
-            self._trouble = (
-                f"has schema version {schema.text[:20]}, this release reads up to {self._newest}: use the release "
-                "that wrote it"
-            )
+        if why := why_unknown(values, self._known):
+            self._trouble = why
         elif self._is_lost:
             self._trouble = NO_ENROLMENTS
         elif self._identity and identity and identity.text != self._identity:
@@ -309,6 +319,7 @@ class EtcdStore:
         elif self._was_written_back_by_less(values):
             self._trouble = KNEW_LESS
         else:
+            self._schema = schema_of(values, self._schema)
             if identity and VERSION in values:
                 self._identity = identity.text
             return True

@@ -104,13 +104,16 @@ class EnrolledKeys:
         """All keys, with what they have."""
         return self._texts
 
-    def after(self, changes: Sequence[Change]) -> dict[str, str | None]:
-        """What these changes make of keys, where they make a difference."""
+    def after(self, changes: Sequence[Change], schema: int) -> dict[str, str | None]:
+        """What these changes make of keys, where they make a difference.
+
+        Raises ValueError for what this schema of etcd has no place for.
+        """
         texts: dict[str, str | None] = {}
         for change in changes:
             match change:
                 case PutGroup(group):
-                    texts[GROUPS + group.name] = encoding.group_text(group)
+                    texts[GROUPS + group.name] = encoding.group_text(group, schema)
                 case DeleteGroup(name):
                     below = f"{SERVERS}{name}/"
                     texts[GROUPS + name] = None
@@ -118,11 +121,11 @@ class EnrolledKeys:
                     texts |= dict.fromkeys((key for key in texts if key.startswith(below)), None)
                 case PutServer(name, server):
                     if texts.get(GROUPS + name, self._texts.get(GROUPS + name)) is not None:
-                        texts[f"{SERVERS}{name}/{text(server.address)}"] = encoding.server_text(server)
+                        texts[f"{SERVERS}{name}/{text(server.address)}"] = encoding.server_text(server, schema)
                 case DeleteServer(name, address):
                     texts[f"{SERVERS}{name}/{text(address)}"] = None
                 case DrainEdge(edge, drain):
-                    texts[EDGES + edge] = encoding.drain_text(drain)
+                    texts[EDGES + edge] = encoding.drain_text(drain, schema)
                 case ResumeEdge(edge):
                     texts[EDGES + edge] = None
         return {key: wanted for key, wanted in texts.items() if wanted != self._texts.get(key)}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from anycast_sdn.cluster.generations import distance
-from anycast_sdn.cluster.overview import Overview
+from anycast_sdn.cluster.overview import Overview, SchemaState
 from anycast_sdn.cluster.standing import Claimed, Standing, obeyed
 from anycast_sdn.core.events import Severity, Subject
 from anycast_sdn.core.times import rfc3339
@@ -20,6 +20,9 @@ ALONE: Mapping[str, Any] = {
     "mode": "alone", "member": None, "leader": None, "term": 0, "members": [], "switches": [], "incomplete": [],
     "etcd": None,
 }  # fmt: skip
+
+
+NO_SCHEMA = SchemaState(0, 0, ())
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class ClusterState:
     standings: Mapping[str, Standing] = field(default_factory=dict)  # what this and other members say, by their ids
     full: bool = False  # it answers, and takes nothing: its quota is used up
     contested: Collection[int] = ()  # switches that a controller claims, too, which is not in this etcd
+    schema: SchemaState = NO_SCHEMA
     network: str = ""  # how this member's network file differs from that of the others
 
     @property
@@ -72,6 +76,11 @@ def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any
             "problem": state.problem,
             "revision": state.revision,
             "behind_s": round(state.behind_s, 3),
+            "schema": {
+                "now": state.schema.schema or None,
+                "later": state.schema.later or None,
+                "waits_for": list(state.schema.waits_for),
+            },
             "endpoints": [
                 {"url": url, "up": not problem, "problem": problem} for url, problem in state.endpoints.items()
             ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from anycast_sdn.cli import main
+from anycast_sdn.cluster.overview import SchemaState
 from anycast_sdn.cluster.standing import Claimed, Says, Standing
 from anycast_sdn.views.cluster import ALONE, cluster_view
 from tests.unit.command_line import serving
@@ -67,6 +68,13 @@ def test_a_controller_of_an_earlier_release_names_masters_alone(capsys: pytest.C
     shown["switches"] = [{"switch": "arh1", "master": "m1", "generation": 9}]
     _, text, _ = printed(capsys, shown)
     assert ["arh1", "m1", "9", "m1"] in [line.split() for line in text.splitlines()]
+
+
+def test_it_says_which_members_have_to_be_upgraded_until_the_schema_is_raised(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, text, _ = printed(capsys, cluster_view(replace(STATE, schema=SchemaState(1, 2, ["m1"])), NAMES))
+    assert "schema 1: m1 has a release that knows no later one; it is raised to 2 when none has" in text
 
 
 def test_a_controller_that_is_alone_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from anycast_sdn.cluster.etcd_cluster import EtcdCluster
 from anycast_sdn.cluster.lease import DEAF_S
 from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
+from anycast_sdn.etcd.schema import KNOWN
 from anycast_sdn.simulation.roles import IsSlave, Role, Roles, Stale
 from tests.unit.etcd.fake import FakeEtcd, Fault, catch_up
 
@@ -60,7 +61,9 @@ Request = Callable[[Switch], Callable[[], object] | None]
 class Process:
     """A member: its cluster, and its connections to switches."""
 
-    def __init__(self, world: World, number: int, name: str, ahead_s: float) -> None:
+    def __init__(
+        self, world: World, number: int, name: str, ahead_s: float, known: Sequence[int] = KNOWN
+    ) -> None:
         self.world = world
         self.id = f"{name}-{number:08x}"
         self.is_frozen = False
@@ -78,7 +81,8 @@ class Process:
         lease: Any = self.lease
         names = {dpid: f"s{dpid}" for dpid in world.switches}
         self.cluster = EtcdCluster(
-            self.mirror, lease, self.id, name, "rest", names, clock=self.clock, random=Random(number).getrandbits
+            self.mirror, lease, self.id, name, "rest", names, clock=self.clock, random=Random(number).getrandbits,
+            known=known,
         )
         self.cluster.watch(self._ask_all)
         self.cluster.report = self.events.append
@@ -188,10 +192,10 @@ class World:
             self.start(name)
         self.run(1)
 
-    def start(self, name: str, connect: bool = True) -> Process:
+    def start(self, name: str, connect: bool = True, known: Sequence[int] = KNOWN) -> Process:
         """Its clock differs from all others."""
         self._started += 1
-        process = Process(self, self._started, name, 1000.0 * self._started)
+        process = Process(self, self._started, name, 1000.0 * self._started, known)
         catch_up(process.mirror)
         process.cluster.join(self.run)
         self.members.append(process)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from anycast_sdn.core.model import Prefix
-from anycast_sdn.description import reading
+from anycast_sdn.description import model, reading
 from anycast_sdn.description.digest import difference, digests
 from anycast_sdn.description.model import Limits, Network
 
@@ -56,3 +56,32 @@ def test_a_setting_that_only_a_later_release_knows_is_no_difference_at_its_defau
     here = digests(FIGURE1)
     assert "legacy_core" not in here
     assert "limits" not in digests(replace(FIGURE1, limits=Limits()))
+
+
+def test_secrets_are_no_part_but_of_the_first_schema() -> None:
+    network = reading.load(TOPOLOGIES / "legacy-core.yaml")
+    at, uplink = next((at, each) for at, each in enumerate(network.uplinks) if each.bgp)
+    assert uplink.bgp
+
+    def signed(password: str) -> Network:
+        assert uplink.bgp
+        uplinks = [*network.uplinks]
+        uplinks[at] = replace(uplink, bgp=replace(uplink.bgp, password=password))
+        return replace(network, uplinks=tuple(uplinks))
+
+    assert differs(signed("one"), signed("other")) == differs(signed(""), signed("one")) == ""
+    one, other = (digests(signed(each), with_secrets=True) for each in ("one", "other"))
+    assert difference(one, other) == f"uplinks: {uplink.name}"
+    assert digests(signed("")) == digests(signed(""), with_secrets=True) == digests(signed("one"))
+
+
+def test_every_field_that_is_not_to_be_shown_is_a_secret() -> None:
+    hidden = [
+        field
+        for kind in vars(model).values()
+        if is_dataclass(kind)
+        for field in fields(kind)
+        if field.init and not field.repr
+    ]
+    assert [field.name for field in hidden if field.metadata.get("secret")] == [field.name for field in hidden]
+    assert [field.name for field in hidden] == ["password"]

@@ -29,12 +29,14 @@ from typing import NamedTuple, TypeVar
 from anycast_sdn.etcd.client import (
     Change,
     Changes,
+    Condition,
     Delete,
     DeleteBelow,
     Done,
     Etcd,
     EtcdError,
     Is,
+    NoneSince,
     Operation,
     Put,
     Unsure,
@@ -142,7 +144,7 @@ class FakeEtcd:
     # ---------------------------------------------------------------- what clients ask
 
     def transact(
-        self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
+        self, conditions: Sequence[Condition], operations: Sequence[Operation], otherwise: Sequence[str] = ()
     ) -> Done:
         _must_be_valid(operations)
         if self.is_full and any(isinstance(each, Put) for each in operations):
@@ -150,7 +152,7 @@ class FakeEtcd:
         for each in operations:
             if isinstance(each, Put) and each.lease and each.lease not in self.leases:
                 raise EtcdError("fake: etcdserver: requested lease not found")
-        if any(self._modified(each.key) != each.modified for each in conditions):
+        if not all(map(self._holds, conditions)):
             found = {key: self.values[key] for key in otherwise if key in self.values}
             return Done(False, self.revision, found)
         changes: list[Change] = []
@@ -202,8 +204,12 @@ class FakeEtcd:
         ]
         return [each for each in found if each.changes]
 
-    def _modified(self, key: str) -> int:
-        return self.values[key].modified if key in self.values else 0
+    def _holds(self, condition: Condition) -> bool:
+        match condition:
+            case Is(key, modified):
+                return modified == (self.values[key].modified if key in self.values else 0)
+            case NoneSince(prefix, revision):
+                return all(value.modified <= revision for key, value in self.values.items() if key.startswith(prefix))
 
     def _enter(self, changes: list[Change]) -> None:
         if not changes:
@@ -250,7 +256,7 @@ class FakeClient(Etcd):
         return self._carried_out(lambda: self.server.read(key, revision))
 
     def transact(
-        self, conditions: Sequence[Is], operations: Sequence[Operation], otherwise: Sequence[str] = ()
+        self, conditions: Sequence[Condition], operations: Sequence[Operation], otherwise: Sequence[str] = ()
     ) -> Done:
         if any(isinstance(each, Put) for each in operations):
             self.full = "fake: etcdserver: mvcc: database space exceeded" if self.server.is_full else ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from anycast_sdn.cluster.overview import overview
+from anycast_sdn.cluster.overview import SchemaState, overview
 from anycast_sdn.core.events import Event
 from anycast_sdn.process import cluster_watch as module
 from anycast_sdn.process.cluster_watch import ClusterWatch
@@ -46,6 +46,11 @@ class Agreement:
     differs = ""
 
 
+class Raising:
+    def state(self) -> SchemaState:
+        return SchemaState(2, 0, [])
+
+
 def test_members_tell_each_other_what_switches_have_answered_them(monkeypatch: pytest.MonkeyPatch) -> None:
     world, looks = World(switches=1, members=["m0", "m1"]), list[Any]()
     monkeypatch.setattr(module.hub, "spawn", lambda every, seconds, look: looks.append(look))
@@ -55,7 +60,7 @@ def test_members_tell_each_other_what_switches_have_answered_them(monkeypatch: p
     watches = {}
     for process in (leader, other):
         peers: Any = Peers(process.id)
-        watches[process] = peers, ClusterWatch(peers, process.mirror, Agreement(), process.cluster)  # type: ignore[arg-type]
+        watches[process] = peers, ClusterWatch(peers, process.mirror, Agreement(), process.cluster, Raising())  # type: ignore[arg-type]
         watches[process][1].start(list[Event]().append)
     said, watch = watches[leader][0], watches[other][1]
     assert said.said == said.first()
@@ -81,7 +86,7 @@ def test_an_etcd_that_is_read_and_takes_nothing_is_told_of(monkeypatch: pytest.M
     monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(module.hub, "spawn", lambda every, seconds, look: looks.append(look))
     first = world.members[0]
-    parts: Any = Peers(first.id), first.mirror, Agreement(), first.cluster
+    parts: Any = Peers(first.id), first.mirror, Agreement(), first.cluster, Raising()
     watch = ClusterWatch(*parts)
     watch.start(told.append)
     world.etcd.is_full = True
