@@ -84,6 +84,9 @@ class Views(Protocol):
     def journal(self) -> Journal:
         """What has happened."""
 
+    def silent_members(self) -> list[str]:
+        """The names of members of the cluster whose events do not come here now."""
+
     @property
     def flow_sample(self) -> FlowSample:
         """What becomes of flows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from operator import attrgetter
 
 from webob.acceptparse import create_accept_header
 
@@ -18,16 +19,19 @@ def list_events(asked: Asked) -> Answer:
     wanted, journal, last = asked.query, asked.views.journal, _last(asked)
     if _prefers_a_stream(asked.fields.get("Accept")):
         flows = asked.views.flow_sample if wanted.of_flows else None
-        return Answer(stream=EventStream(journal, wanted.selects, last, flows))
+        return Answer(stream=EventStream(journal, wanted.selects, last, flows, asked.views.silent_members))
     found = []
     entries = list(journal.after(last or 0))  # a copy: new events come while others have their turn
-    for entry in entries if wanted.order == "oldest" else reversed(entries):
+    if wanted.order == "newest":  # those of other members may have come long after they happened
+        entries.sort(key=attrgetter("at"))
+        entries.reverse()
+    for entry in entries:
         if wanted.selects(entry):
             found.append(Written(entry.json))
             if len(found) == wanted.limit:
                 break
         asked.turn.over()
-    return Answer({"events": found})
+    return Answer({"events": found, "incomplete": asked.views.silent_members()})
 
 
 def _prefers_a_stream(accept: str | None) -> bool:

@@ -55,7 +55,12 @@ class SubjectShown(Section):
 class EventShown(Section):
     """Something that has happened."""
 
-    id: int = said("its number; they grow")
+    id: int = said("its number at the member that answers; they grow")
+    member: str | None = said("in a cluster: the member to which it has happened", default=None)
+    number: int | None = said(
+        "its number among those of this member, the same whoever answers; none where each member sees it by itself",
+        default=None,
+    )
     at: str = said("when (RFC 3339)", json_schema_extra={"format": "date-time"})
     type: str = said("its stable name, see docs/events.md")
     severity: Literal["info", "warning", "critical"] = said("how much it matters")
@@ -71,3 +76,4 @@ class Events(Section):
     """Events, in order."""
 
     events: list[EventShown] = said("those with greater numbers than asked for")
+    incomplete: list[str] = said("in a cluster: members that do not answer, so that their latest events are missing")

@@ -9,6 +9,7 @@ The rules this file keeps:
 - Each event has its number as ``id``, so a client that comes again (``Last-Event-ID``) misses none and gets none twice.
   Those of flows have none: they come on request, as they happen, and ``event: left_out`` says how many did not.
 - What the journal does not keep any more is not passed over in silence: ``event: missed`` says from where to where.
+- Whose events are missing is said at the beginning, and when that changes: ``event: incomplete``.
 - When nothing happens the position is sent every ``KEEPALIVE_S``: both ends learn that the other one is gone, and a
   client whose filters select little does not stay far behind.
 - Events of a moment are sent together, at most every ``PAUSE_S``.  A round has ``LOOKED_AT`` events at most.
@@ -58,15 +59,18 @@ class EventStream(Stream):
         selects: Callable[[Entry], bool],
         after: int | None,
         flows: FlowSample | None = None,
+        incomplete: Callable[[], list[str]] = list,
     ) -> None:
         """``after``: the number of the last event that is known; None: only new ones are wanted.
 
-        ``flows``: their events are wanted, too.
+        ``flows``: their events are wanted, too.  ``incomplete``: the names of members whose events do not come here.
         """
         self._journal = journal
         self._flows = _Flows(flows, selects) if flows else None
         self._selects = selects
         self._position = journal.last_id if after is None else after
+        self._incomplete = incomplete
+        self._said_incomplete: list[str] = []
         self._wake = threading.Event()
         self._ends = False
 
@@ -83,6 +87,7 @@ class EventStream(Stream):
             while True:
                 self._wake.clear()
                 chunk, is_more = self._round()
+                chunk += self._say_incomplete()
                 if self._flows:
                     chunk += self._flows.round(time.monotonic())
                 if chunk:
@@ -98,6 +103,13 @@ class EventStream(Stream):
         finally:
             for stop in stops:
                 stop()
+
+    def _say_incomplete(self) -> bytes:
+        """If it has changed."""
+        if (names := self._incomplete()) == self._said_incomplete:
+            return b""
+        self._said_incomplete = names
+        return f"event: incomplete\ndata: {json.dumps({'members': names})}\n\n".encode()
 
     def _heard(self, _: Entry) -> None:
         if not self._wake.is_set():

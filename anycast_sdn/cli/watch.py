@@ -15,6 +15,7 @@ from anycast_sdn.cli.client import Refused, Unreachable
 from anycast_sdn.cli.events import Message
 from anycast_sdn.cli.terminal import clear, draw, harmless, is_terminal, styled
 from anycast_sdn.core.times import rfc3339
+from anycast_sdn.core.words import listed
 
 _EVENTS = "/v1/events"
 _LAST = 10  # events that are printed first
@@ -66,7 +67,7 @@ def _events(arguments: argparse.Namespace) -> int:
         known = client.get(controller, _path([*filters, ("order", "newest"), ("limit", arguments.last)]), "events")
         for event in reversed(known["events"]):
             _print(arguments, Message("", event))
-            last = event["id"]
+            last = max(last or 0, event["id"])  # one of another member may have come later than it has happened
     for message in events.follow(controller, _path(filters), last, _interrupted):
         _print(arguments, message)
     return 0
@@ -106,6 +107,9 @@ def _print(arguments: argparse.Namespace, message: Message) -> None:
         _say(f"events between number {message.data['after']} and {message.data['before']} are not kept any more")
     elif message.type == "left_out":
         _say(f"{message.data['events']} more events of flows")
+    elif message.type == "incomplete":
+        names = message.data["members"]
+        _say(f"events of {listed(names)} are missing: no answer from there" if names else "events of all members come")
     elif message.type:
         return  # of a later controller
     elif arguments.json:
@@ -117,7 +121,8 @@ def _print(arguments: argparse.Namespace, message: Message) -> None:
 def _line(event: Any) -> str:
     severity = event["severity"]
     word = styled(f"{severity:8}", severity)
-    return f"{styled(event['at'], 'faint')}  {word}  {event['type']:20}  {harmless(event['message'])}"
+    member = f"{harmless(event['member'])}  " if event.get("member") else ""
+    return f"{styled(event['at'], 'faint')}  {word}  {member}{event['type']:20}  {harmless(event['message'])}"
 
 
 def _interrupted(reason: str, pause_s: int) -> None:

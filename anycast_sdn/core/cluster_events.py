@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from anycast_sdn.core.events import OfController, OfMember, Severity
+from anycast_sdn.core.words import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +14,7 @@ class MemberJoined(OfMember):
     """A controller takes part in the cluster.  ``id``: of its process; ``rest``: where clients reach it."""
 
     type: ClassVar[str] = "member.joined"
+    seen_by_all: ClassVar[bool] = True
 
     member: str
     id: str
@@ -28,6 +30,7 @@ class MemberLeft(OfMember):
     """A controller has ended because it was asked to; others do what it did."""
 
     type: ClassVar[str] = "member.left"
+    seen_by_all: ClassVar[bool] = True
 
     member: str
     id: str
@@ -41,6 +44,7 @@ class MemberLost(OfMember):
     """Others take over from a controller.  ``ended``: its process has ended; else it hangs, or does not reach etcd."""
 
     type: ClassVar[str] = "member.lost"
+    seen_by_all: ClassVar[bool] = True
     usual: ClassVar[Severity] = Severity.WARNING
 
     member: str
@@ -57,12 +61,27 @@ class LeaderChanged(OfMember):
     """Another member leads: it decides on links and routes.  ``term``: grows with each leader."""
 
     type: ClassVar[str] = "leader.changed"
+    seen_by_all: ClassVar[bool] = True
 
     member: str
     term: int
 
     def sentence(self) -> str:
         return f"member {self.member} leads (term {self.term})"
+
+
+@dataclass(frozen=True, slots=True)
+class EventsMissed(OfMember):
+    """This member has not heard so many events of another one; that one has them."""
+
+    type: ClassVar[str] = "member.events_missed"
+    usual: ClassVar[Severity] = Severity.WARNING
+
+    member: str
+    events: int
+
+    def sentence(self) -> str:
+        return f"{counted(self.events, 'event')} of member {self.member} did not come here: that one has them"
 
 
 @dataclass(frozen=True, slots=True)

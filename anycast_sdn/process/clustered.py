@@ -28,11 +28,13 @@ from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.cluster_watch import ClusterWatch
 from anycast_sdn.process.deployment import Deployment, EtcdOptions
+from anycast_sdn.process.event_sharing import SharedEvents
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_keeper import FlowKeeper
 from anycast_sdn.process.peers import PeerOptions, Peers, usual_place
 from anycast_sdn.process.shared_flows import share
 from anycast_sdn.store.etcd import EtcdStore
+from anycast_sdn.views.journal import Journal
 
 LOG = logging.getLogger(__name__)
 
@@ -48,7 +50,7 @@ def in_etcd(options: EtcdOptions, network: Network, rest: str, database: str) ->
     clustered = Clustered(options, network, rest, database)
     return Deployment(
         clustered.store, clustered.cluster, clustered.notes, clustered.start, clustered.leave, clustered.stop,
-        clustered.watch.state, clustered.cluster, clustered.serve, clustered.keep_flows,
+        clustered.watch.state, clustered.cluster, clustered.serve, clustered.keep_flows, clustered.share_events,
     )  # fmt: skip
 
 
@@ -94,6 +96,9 @@ class Clustered:
 
     def keep_flows(self, app: AnycastApp) -> FlowKeeper | None:
         return share(self._database, app, self.cluster, self._peers)
+
+    def share_events(self, journal: Journal, report: Callable[[Event], None]) -> SharedEvents:
+        return SharedEvents(journal, self._peers, report, lambda id: self._peers.overview.name(id))
 
     def start(self) -> None:
         hub.spawn(self._mirror.run)

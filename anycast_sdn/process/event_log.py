@@ -1,4 +1,4 @@
-"""EventLog: each entry of the journal is one line of the log; a listener of the journal."""
+"""EventLog: each event of this controller is one line of the log; a listener of the journal."""
 
 from __future__ import annotations
 
@@ -18,5 +18,7 @@ class EventLog:
         self._log = log or logging.getLogger("anycast_sdn.events")
 
     def __call__(self, entry: Entry) -> None:
+        if not entry.is_own:
+            return
         event = json.loads(entry.json)
         self._log.log(LEVELS[Severity(event["severity"])], "%s", event["message"], extra={"event": event})

@@ -107,6 +107,10 @@ class ControllerViews:
     def journal(self) -> Journal:
         return self._app.journal
 
+    def silent_members(self) -> list[str]:
+        state = self._app.cluster_state()
+        return state.silent if state else []
+
     def replies(self, group: str | None, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         return reply_views(self._controller, group, time.monotonic(), turn)
 

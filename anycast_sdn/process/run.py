@@ -85,7 +85,7 @@ def run(
         acceptor = Acceptor(openflow, len(network.switches))
     manager = app_manager.AppManager.get_instance()
     events = _events_file(database)
-    journal = Journal(before=_earlier(events))
+    journal = Journal(before=_earlier(events), member=etcd.member if etcd else "")
     app = manager.instantiate(
         AnycastApp, network, registry.groups, cluster, lambda: store.problem, journal, deployment.notes
     )
@@ -143,6 +143,7 @@ def _keep(
         keepers.append(keeper := JournalKeeper(events, app.report))
         journal.listen(keeper)
         hub.spawn(keeper.run)
+    deployment.share_events(journal, app.report)
     if binding_log:
         app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
     if flow_keeper := deployment.keep_flows(app):

@@ -59,6 +59,11 @@ class ClusterState:
         others = self.seen.members.keys() - {self.own} - {*self.reached}
         return sorted(self.seen.members[id].name for id in others)
 
+    @property
+    def silent(self) -> list[str]:
+        """The names of members that were there and are missing, or cannot be reached."""
+        return sorted({*self.missing, *self.unheard})
+
 
 def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any]:
     """``names``: of all switches, by datapath id."""
@@ -70,7 +75,7 @@ def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any
         "term": seen.term,
         "members": [_member(state, id, names) for id in sorted(seen.members, key=lambda id: (seen.name(id), id))],
         "switches": [_switch(state, dpid, name) for dpid, name in sorted(names.items())],
-        "incomplete": sorted({*state.missing, *state.unheard}),
+        "incomplete": state.silent,
         "etcd": {
             "up": not state.problem,
             "problem": state.problem,

@@ -1,11 +1,16 @@
 """Journal: the last events that operators are told of, numbered and with their times; a subscriber.
 
+In a cluster each member has a journal of the events of all: its own, and what the others tell of theirs.
+
 The rules this file keeps:
 
 - Numbers grow, also beyond a restart of the controller: who knows a number asks for what came after it.  After a crash
   they go on behind the next multiple of ``KEPT``: events that were told and not kept have numbers of their own.
 - At most ``KEPT`` events are kept.  Whoever asks for older ones is told so: the answer begins later than asked.
 - An event is written as JSON once, when it happens; later nothing of it changes.
+- An event of another member comes when it is heard, which may be long after it has happened.  It gets a number of this
+  journal.  ``member`` and ``number``, which grows by one from event to event of a member, name it in all journals: so
+  none is taken twice, and it is known how many were not heard.  What each member sees by itself is not told to others.
 """
 
 from __future__ import annotations
@@ -39,29 +44,71 @@ class Entry(NamedTuple):
     at_switch: str
     of_groups: tuple[str, ...]
     json: str  # with its number and time
+    at: str = ""
+    member: str = ""  # that tells it; "": this controller is alone
+    number: int = 0  # among those that this member tells to others; 0: it does not
+    is_own: bool = True  # of this member
 
     @classmethod
     def of(cls, shown: dict[str, Any]) -> Entry:
-        """As an earlier run has kept it."""
-        return cls(shown["id"], shown["type"], shown.get("edge", ""), tuple(shown.get("groups", ())), _json(shown))
+        """As an earlier run has kept it, or another member has told it."""
+        return cls(
+            shown["id"], shown["type"], shown.get("edge", ""), tuple(shown.get("groups", ())), _json(shown),
+            shown.get("at", ""), shown.get("member", ""), shown.get("number", 0),
+        )  # fmt: skip
 
 
 class Journal:
-    """``clock``: the wall clock, in seconds since 1970.  ``before``: what an earlier run has kept, in order."""
+    """``clock``: the wall clock, in seconds since 1970.  ``before``: what an earlier run has kept, in order.
 
-    def __init__(self, clock: Callable[[], float] = time.time, before: Iterable[Entry] = ()) -> None:
+    ``member``: the name of this controller in a cluster.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.time, before: Iterable[Entry] = (), member: str = ""
+    ) -> None:
         self._clock = clock
-        self._entries: deque[Entry] = deque(before, KEPT)
+        self.member = member
+        kept = (entry._replace(is_own=entry.member in ("", member)) for entry in before)
+        self._entries: deque[Entry] = deque(kept, KEPT)
         self.last_id = _begin(self._entries)
         self._listeners: list[Callable[[Entry], None]] = []
+        self._last = {entry.member: (entry.number, entry.at) for entry in self._entries if entry.number}
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Reported) and (message := event.sentence()):
-            self.last_id += 1
-            entry = entry_of(event, message, self._clock(), self.last_id)
-            self._entries.append(entry)
-            for listener in self._listeners:
-                listener(entry)
+            told, _ = self._last.get(self.member, (0, ""))
+            number = told + 1 if self.member and not event.seen_by_all else 0
+            self._add(entry_of(event, message, self._clock(), self.last_id + 1, self.member, number))
+
+    def take(self, told: str) -> int:
+        """Another member tells of an event, with its ``json`` → how many of its events were not heard before this one.
+
+        Nothing is done with what is known already.  Raises ValueError.
+        """
+        try:
+            shown = json.loads(told)
+            entry = Entry.of(shown | {"id": self.last_id + 1})._replace(is_own=False)
+            last, last_at = self._last.get(entry.member, (entry.number - 1, ""))
+            # Its numbers begin anew where it has lost its journal.
+            if entry.member in ("", self.member) or (entry.number <= last and entry.at <= last_at):
+                return 0
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no event: {told[:100]}") from error
+        self._add(entry)
+        return max(0, entry.number - last - 1)
+
+    def _add(self, entry: Entry) -> None:
+        self.last_id = entry.id
+        self._entries.append(entry)
+        if entry.number:
+            self._last[entry.member] = entry.number, entry.at
+        for listener in self._listeners:
+            listener(entry)
+
+    def told(self, most: int) -> list[Entry]:
+        """The last events that this member tells to others, in order."""
+        return [*islice((entry for entry in reversed(self._entries) if entry.is_own and entry.number), most)][::-1]
 
     def listen(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
         """``listener`` gets each new entry, and must not wait → what ends that."""
@@ -88,18 +135,20 @@ class Journal:
 def _begin(before: Sequence[Entry]) -> int:
     """The last number of earlier runs, or, where the last one has crashed, one behind all that it may have used."""
     for entry in reversed(before):
-        if entry.type == ControllerStopping.type:
+        if entry.is_own and entry.type == ControllerStopping.type:
             return before[-1].id
-        if entry.type == ControllerStarted.type:
+        if entry.is_own and entry.type == ControllerStarted.type:
             break
     return (before[-1].id // KEPT + 1) * KEPT if before else 0
 
 
-def entry_of(event: Reported, message: str, at: float, id: int = 0) -> Entry:
+def entry_of(event: Reported, message: str, at: float, id: int = 0, member: str = "", number: int = 0) -> Entry:
     """``at``: seconds since 1970; ``id``: 0: it has no number."""
     groups = tuple(event.of_groups)
     shown: dict[str, Any] = {
         **({"id": id} if id else {}),
+        **({"member": member} if member else {}),
+        **({"number": number} if number else {}),
         "at": rfc3339(at),
         "type": event.type,
         "severity": event.severity.value,
@@ -112,7 +161,7 @@ def entry_of(event: Reported, message: str, at: float, id: int = 0) -> Entry:
         shown["group"] = groups[0]
         shown["groups"] = list(groups)
     shown["data"] = {field.name: _plain(getattr(event, field.name)) for field in dataclasses.fields(event)}  # type: ignore[arg-type]
-    return Entry(id, event.type, event.at_switch, groups, _json(shown))
+    return Entry(id, event.type, event.at_switch, groups, _json(shown), shown["at"], member, number)
 
 
 def _json(shown: dict[str, Any]) -> str:

@@ -123,7 +123,8 @@ const SELECTED = html`selected`;
 /* An event in a list. */
 export function eventRow(event, isNew, clockOf) {
   return html`<li data-key="event-${event.id}" class="${isNew && 'new'}"><time datetime="${event.at}">${clockOf(event.at)}</time>${icon(event.severity)}<span><span class="unseen">${
-    event.severity}: </span>${linkTo(event.subject, event.type, 'link faint')} ${event.message}</span></li>`;
+    event.severity}: </span>${linkTo(event.subject, event.type, 'link faint')} ${event.message}${
+    event.member && html` <span class="quiet">(${event.member})</span>`}</span></li>`;
 }
 
 /* A list or table of which nothing is there: what is missing, and the command for it. */

@@ -56,7 +56,7 @@ export class EventStream {
   }
 
   #take(fields) {
-    if (fields.data === undefined) return;
+    if (fields.data === undefined || fields.event === 'incomplete') return; // health says who does not answer
     const event = JSON.parse(fields.data);
     const id = Number(fields.id);
     // After "missed" the numbers may begin anew: the controller has another journal.

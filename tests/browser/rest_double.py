@@ -152,7 +152,8 @@ class RestDouble:
         if path == "/v1/events":
             since = int(query.get("since", ["0"])[0])
             found, limit = self.events_after(since), int(query.get("limit", ["100"])[0])
-            return {"events": found[::-1][:limit] if query.get("order") == ["newest"] else found[:limit]}
+            found = found[::-1] if query.get("order") == ["newest"] else found
+            return {"events": found[:limit], "incomplete": []}
         if path == "/v1/groups":
             return {"groups": self.groups}
         if path == "/v1/services":

@@ -86,6 +86,7 @@ class Facts:
         self.answers: list[tuple[str, str, int]] = []
         self.loads: list[tuple[Address, LoadReport]] = []
         self.journal = Journal(lambda: 1_700_000_000.0)
+        self.silent: list[str] = []  # members of a cluster
         self.flow_sample = FlowSample(lambda on: None)
         self.no_log = False
         self.cluster = lambda: dict(ALONE)
@@ -163,6 +164,9 @@ class Facts:
         site = {"edge": "arh1", **counts, "first_reply_p50_ms": 2.5, "first_reply_p95_ms": None}
         server = {"server": "10.2.0.10", "edge": "ars2", **counts, "first_reply_mean_ms": 3.1}
         return [{"group": "web", "sites": [site], "servers": [server]}] if group in (None, "web") else []
+
+    def silent_members(self) -> list[str]:
+        return self.silent
 
     def note_answer(self, method: str, resource: str, status: int) -> None:
         self.answers.append((method, resource, status))

@@ -147,7 +147,7 @@ def test_the_leader_answers_what_a_follower_is_asked(members: tuple[Member, Memb
     assert not follower.asked
 
 
-OWN = ["/healthz", "/livez", "/readyz", "/metrics", "/v1/cluster", "/openapi.json", "/ui/", "/"]
+OWN = ["/healthz", "/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/events?type=link", "/openapi.json", "/ui/", "/"]
 
 
 @pytest.mark.parametrize("path", OWN)
@@ -166,9 +166,9 @@ def test_the_member_that_is_asked_says_who_asks_and_the_leader_what_that_may_do(
     assert follower.ask("GET", "/v1/groups", caller=Caller("")).status_code == 401
 
 
-def test_events_of_the_leader_pass_through_a_follower(members: tuple[Member, Member]) -> None:
+def test_events_of_flows_at_the_leader_pass_through_a_follower(members: tuple[Member, Member]) -> None:
     leader, follower = members
-    environ = Request.blank("/v1/events", accept="text/event-stream").environ
+    environ = Request.blank("/v1/events?type=link&type=flow.opened", accept="text/event-stream").environ
     environ |= {CALLER: BY_LOOPBACK, "RAW_PATH_INFO": "/v1/events"}
     answered: list[str] = []
     stream = follower.rest(environ, lambda status, headers: answered.extend([status, dict(headers)["Content-Type"]]))

@@ -102,6 +102,23 @@ def test_who_knows_more_than_a_crashed_controller_has_kept_is_told_so() -> None:
     assert [message["id"] for message in take(EventStream(journal, everything, 3), 2)] == ["3", str(KEPT + 1)]
 
 
+def test_whose_events_are_missing_is_said_at_the_beginning_and_when_that_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "KEEPALIVE_S", 0.02)
+    silent = ["m1"]
+    stream = EventStream(journal_of(3), everything, None, incomplete=lambda: [*silent])
+    with closing(iter(stream)) as chunks:
+        received = messages(chunks)
+        assert next(received)["id"] == "3"
+        said = next(received)
+        assert (said["event"], json.loads(said["data"])) == ("incomplete", {"members": ["m1"]})
+        assert next(received) == {"id": "3"}
+        silent.clear()
+        said = next(each for each in received if "data" in each)
+        assert (said["event"], json.loads(said["data"])) == ("incomplete", {"members": []})
+
+
 def test_silence_is_broken_by_the_position(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streams, "KEEPALIVE_S", 0.02)
     assert take(EventStream(journal_of(3), lambda entry: False, 0), 3)[1:] == [{"id": "3"}] * 2
@@ -226,3 +243,19 @@ def test_a_stream_has_the_filters_of_the_list() -> None:
         stream.end()
         assert [message["id"] for message in take(stream, 10)][1:] == ids
         assert [str(event["id"]) for event in client.get(f"/v1/events?{query}")["events"]] == ids
+
+
+def test_the_newest_are_those_that_happened_last_also_where_others_have_come_since() -> None:
+    """An event of another member may come long after it has happened."""
+    client = Client(":memory:")
+    client.facts.silent = ["m2"]
+    journal, other = client.facts.journal, Journal(lambda: 1_600_000_000.0, member="m1")
+    other(ENROLLED)
+    for _ in range(2):
+        journal(ENROLLED)
+    journal.take(other.told(1)[0].json)
+    answer = client.get("/v1/events?order=newest")
+    assert [event["id"] for event in answer["events"]] == [2, 1, 3]
+    assert [event.get("member") for event in answer["events"]] == [None, None, "m1"]
+    assert answer["incomplete"] == ["m2"]
+    assert [event["id"] for event in client.get("/v1/events?since=1")["events"]] == [2, 3]

@@ -24,6 +24,7 @@ from anycast_sdn.core.model import packed
 from anycast_sdn.core.network_events import PoolExhausted
 from anycast_sdn.core.places import Rest
 from anycast_sdn.core.server_events import ServerEnrolled
+from anycast_sdn.views.journal import Journal
 from tests.unit.api.test_server import start_thread, until
 from tests.unit.command_line import COMMAND
 from tests.unit.rest_client import Client
@@ -111,6 +112,26 @@ def test_events_are_lines_until_ctrl_c(client: Client) -> None:
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as watching:
             assert watching.stdout
             assert json.loads(watching.stdout.readline())["id"] == 2
+            watching.send_signal(signal.SIGINT)
+
+
+def test_in_a_cluster_a_line_names_its_member_and_those_that_are_silent_are_named(client: Client) -> None:
+    client.facts.silent = ["m2"]
+    other = Journal(lambda: 1_600_000_000.0, member="m1")
+    other(EXHAUSTED)
+    client.facts.journal(ENROLLED)
+    client.facts.journal.take(other.told(1)[0].json)
+    with served(client) as controller:
+        words = [*COMMAND, "watch", "events", "--rest", str(controller.rest)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:
+            assert watching.stdout
+            assert watching.stderr
+            first = watching.stdout.readline()
+            assert first.startswith("2020-09-13T12:26:40.000Z  critical  m1  pool.exhausted ")
+            assert "server.enrolled" in watching.stdout.readline()
+            assert watching.stderr.readline() == "anycast-sdn: events of m2 are missing: no answer from there\n"
+            client.facts.journal(ENROLLED)
+            assert "server.enrolled" in watching.stdout.readline()  # nothing comes twice
             watching.send_signal(signal.SIGINT)
 
 

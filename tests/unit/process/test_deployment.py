@@ -10,6 +10,7 @@ OF_CLUSTERS = (
     "anycast_sdn.etcd.mirror", "anycast_sdn.cluster.etcd_", "anycast_sdn.cluster.election", "anycast_sdn.cluster.lease",
     "anycast_sdn.store.etcd", "anycast_sdn.process.clustered", "anycast_sdn.process.peers",
     "anycast_sdn.process.cluster_watch", "anycast_sdn.process.shared_flows",
+    "anycast_sdn.process.event_sharing",
 )  # fmt: skip
 IMPORTED = "import sys, anycast_sdn.process.run; print(*sys.modules)"
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from anycast_sdn.core.checks import HealthStatus
+from anycast_sdn.core.cluster_events import LeaderChanged
 from anycast_sdn.core.events import Drop, PacketsDropped
 from anycast_sdn.core.model import packed
 from anycast_sdn.core.network_events import PoolExhausted
@@ -95,3 +98,90 @@ def test_listeners_get_each_event_until_they_end() -> None:
     end()
     journal(ENROLLED)
     assert heard == [1]
+
+
+# ------------------------------------------------------------------------------ several controllers
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_790_000_000.0
+
+    def __call__(self) -> float:
+        self.now += 1
+        return self.now
+
+
+def lines(journal: Journal) -> list[str]:
+    return [f"{entry.id} {entry.member} {entry.number} {entry.type}" for entry in journal.after(0)]
+
+
+def test_in_a_cluster_an_event_names_its_member_and_has_the_same_number_there_wherever_it_is_shown() -> None:
+    one, other = Journal(member="m0"), Journal(member="m1")
+    one(ENROLLED)
+    other(LeaderChanged("m0", 3))  # each member sees it by itself
+    other(ENROLLED)
+    for entry in other.told(10):
+        assert one.take(entry.json) == 0
+    assert lines(one) == ["1 m0 1 server.enrolled", "2 m1 1 server.enrolled"]
+    assert lines(other) == ["1 m1 0 leader.changed", "2 m1 1 server.enrolled"]
+    assert [json.loads(entry.json).get("number") for entry in other.after(0)] == [None, 1]
+    shown, own = (json.loads(entry.json) for entry in (*one.after(1), *other.after(1)))
+    assert shown == own | {"id": 2}
+    assert [entry.is_own for entry in one.after(0)] == [True, False]
+
+
+def test_events_of_another_member_are_taken_once_and_those_that_were_not_heard_are_counted() -> None:
+    one, other = Journal(member="m0"), Journal(member="m1")
+    for _ in range(9):
+        other(ENROLLED)
+    told = [entry.json for entry in other.told(10)]
+    assert [one.take(each) for each in told[2:4]] == [0, 0]  # what came before it was there is not missing
+    assert [one.take(each) for each in (*told[:4], *told[6:])] == [0, 0, 0, 0, 2, 0, 0]
+    assert [entry.number for entry in one.after(0)] == [3, 4, 7, 8, 9]
+    assert [entry.number for entry in other.told(2)] == [8, 9]
+    assert not one.told(10)  # told on
+
+
+def test_what_is_known_of_another_member_outlives_a_restart_of_either_of_them() -> None:
+    clock = Clock()
+    one, other = Journal(member="m0"), Journal(clock, member="m1")
+    other(ENROLLED)
+    one.take(other.told(1)[0].json)
+    again = Journal(before=[Entry.of(json.loads(entry.json)) for entry in one.after(0)], member="m0")
+    back = Journal(clock, [Entry.of(json.loads(entry.json)) for entry in other.after(0)], member="m1")
+    back(ENROLLED)
+    assert [again.take(entry.json) for entry in back.told(10)] == [0, 0]
+    assert [entry.number for entry in again.after(0)] == [1, 2]
+
+
+def test_events_of_a_member_that_has_lost_its_journal_are_taken_all_the_same() -> None:
+    clock = Clock()
+    one, other = Journal(member="m0"), Journal(clock, member="m1")
+    for _ in range(3):
+        other(ENROLLED)
+    for entry in other.told(10):
+        one.take(entry.json)
+    anew = Journal(clock, member="m1")
+    anew(ENROLLED)
+    anew(ENROLLED)
+    assert [one.take(entry.json) for _ in range(2) for entry in anew.told(10)] == [0, 0, 0, 0]
+    assert [entry.number for entry in one.after(0)] == [1, 2, 3, 1, 2]
+
+
+def test_the_end_of_another_member_is_not_that_of_this_one() -> None:
+    """After a crash numbers go on behind those that may have been told."""
+    before = [
+        Entry(41, "controller.started", "", (), "{}", member="m0"),
+        Entry(42, "controller.stopping", "", (), "{}", member="m1"),
+    ]
+    assert Journal(before=before, member="m0").last_id == KEPT
+    assert Journal(before=before, member="m1").last_id == 42
+
+
+@pytest.mark.parametrize("told", ["", "[]", "{}", '{"type": "x", "member": "m1", "number": "2", "at": "x"}'])
+def test_what_is_no_event_of_another_member_is_refused(told: str) -> None:
+    journal = Journal(member="m0")
+    with pytest.raises(ValueError, match=r"Expecting value|no event"):
+        journal.take(told)
+    assert not list(journal.after(0))
