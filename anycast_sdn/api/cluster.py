@@ -19,6 +19,11 @@ def resume_member(asked: Asked, name: str) -> Answer:
     return Answer()
 
 
+def forget_member(asked: Asked, name: str) -> Answer:
+    asked.steering.forget(name)
+    return Answer()
+
+
 def lead(asked: Asked, name: str) -> Answer:
     asked.steering.lead(name)
     return Answer()

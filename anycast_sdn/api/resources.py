@@ -119,6 +119,8 @@ OPERATIONS = (
               "Drain a member, for an upgrade: it hands over its switches and leadership, and takes none", _NONE),
     Operation("POST", f"{_MEMBER}/resume", cluster.resume_member, ADMIN, "A drained member takes part again", _NONE),
     Operation("POST", f"{_MEMBER}/lead", cluster.lead, ADMIN, "Let this member lead", _NONE),
+    Operation("POST", f"{_MEMBER}/forget", cluster.forget_member, ADMIN,
+              "A member that is lost will not come back: it is not missed any more", _NONE),
     Operation("GET", "/livez", network.get_live, OPEN, "Does the controller answer? For whoever restarts it if not",
               {200: shown.Probe}),
     Operation("GET", "/readyz", network.get_ready, OPEN,

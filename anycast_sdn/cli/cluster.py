@@ -19,19 +19,24 @@ and etcd."""
 _DRAIN = """\
 Drain a member, for an upgrade: it hands over its switches and leadership to others, and takes none until it is resumed
 or started again."""
+_FORGET = """\
+Say of a member that was lost, and will not come back, that it is not missed any more: the others are healthy without
+it.  One that was stopped in order is not missed, and needs no such word."""
 _MOVE = "Let a member be the master of a switch. Not yet: the leader is the master of all switches."
 
 
 def add_to(commands: Any) -> None:
     parser = options.command(
         commands, "cluster", "show the controllers of a cluster, or change who does what", _ABOUT,
-        "cluster", "cluster drain m1", "cluster resume m1", "cluster lead m0", parents=[client.arguments()],
+        "cluster", "cluster drain m1", "cluster resume m1", "cluster lead m0", "cluster forget m2",
+        parents=[client.arguments()],
     )  # fmt: skip
     parser.set_defaults(act=_show)
     verbs = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add(verbs, "drain", "let a member hand over what it has", _DRAIN, "{} hands over, and takes nothing")
     _add(verbs, "resume", "end its drain", "Let a drained member take part again.", "{} takes part again")
     _add(verbs, "lead", "let a member lead", "Let a member lead: decide on links and routes.", "{} leads now")
+    _add(verbs, "forget", "miss a lost member no more", _FORGET, "{} is not missed any more")
     move = _verb(verbs, "move", "let a member be the master of a switch", _MOVE, "cluster move arh1 m1")
     move.add_argument("switch", metavar="SWITCH")
     move.add_argument("member", metavar="MEMBER")

@@ -25,6 +25,7 @@ from anycast_sdn.cluster.claims import Claims
 from anycast_sdn.cluster.keys import (
     CANARY,
     DRAINS,
+    FORGOTTEN,
     GENERATIONS,
     LEADER,
     MASTERS,
@@ -186,12 +187,13 @@ class Election:
         there = view.values.get(MEMBERS + self.member)
         if there and there.text == own and there.lease == self.lease:
             return
-        name = NAMES + self.told.name
+        name, forgotten = NAMES + self.told.name, FORGOTTEN + self.told.name
         yield Transaction(
             [self._unchanged(name), self._unchanged(SCHEMA)],
             [
                 Put(self._path(name), self.member, self.lease),
                 Put(self._path(MEMBERS + self.member), own, self.lease),
+                *([Delete(self._path(forgotten))] if forgotten in view.values else []),
             ],
         )
 
@@ -301,6 +303,13 @@ class Election:
 
     def resume(self, member: str) -> Transaction:
         return Transaction([], [Delete(self._path(DRAINS + member))])
+
+    def forget(self, name: str) -> Transaction:
+        """Nobody misses the member of this name from now on.  Raises CannotSteer while there is one."""
+        there, forgotten = NAMES + name, FORGOTTEN + name
+        if there in self.view.values:
+            raise CannotSteer(f"{name} is there: to take it away, drain it, and stop it")
+        return Transaction([self._unchanged(there)], [Put(self._path(forgotten), self.member, self.lease)])
 
     # ---------------------------------------------------------------- parts of transactions
 

@@ -24,8 +24,10 @@ from anycast_sdn.cluster.lease import LEASE_S, Lease
 from anycast_sdn.cluster.notices import Notices
 from anycast_sdn.cluster.standing import Claimed
 from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
+from anycast_sdn.core.cluster_events import MemberForgotten
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError, NotFound
+from anycast_sdn.core.words import listed
 from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.etcd.schema import KNOWN
@@ -42,8 +44,9 @@ TRIES = 5  # of what an operator asks for, while others change the same
 
 class EtcdCluster:
     """``member``: this member's id, which no other process ever has; ``switches``: the names of all, by datapath id;
-    ``wake``: has ``beat`` called soon; ``report``: is told what has happened; ``problem``: why etcd has not taken what
-    this member has last written, "" if it has; ``known``: the schemas of its release.
+    ``wake``: has ``beat`` called soon; ``report``: is told what has happened; ``missed``: the names of members that any
+    member misses; ``problem``: why etcd has not taken what this member has last written, "" if it has; ``known``: the
+    schemas of its release.
     """
 
     def __init__(
@@ -70,6 +73,7 @@ class EtcdCluster:
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None
         self.wake: Callable[[], None] = lambda: None
         self.report: Callable[[Event], None] = lambda event: None
+        self.missed: Callable[[], Collection[str]] = list
         self.problem = ""
         self._led: int | None = None  # the term in which this member leads
         self._canaries = 0
@@ -205,6 +209,14 @@ class EtcdCluster:
 
     def resume(self, name: str) -> None:
         self._ask_etcd(lambda: self._election.resume(self._id(name)))
+
+    def forget(self, name: str) -> None:
+        if name not in (missed := self.missed()):
+            there = f"those that are: {listed(sorted(missed))}" if missed else "none is"
+            if all(told.name != name for told in self._election.view.members.values()):
+                raise NotFound(f"no member {name} is missing; {there}")
+        self._ask_etcd(lambda: self._election.forget(name))
+        self.report(MemberForgotten(name))
 
     def _ask_etcd(self, make: Callable[[], Transaction]) -> None:
         try:

@@ -8,6 +8,10 @@ With the lease of a member, so that they end with it:
     masters/DPID      the id of the member that may claim the switch
     canary/ID         a number that grows: whoever sees it in its mirror knows how old the mirror is at most
 
+With the lease of the member that was asked for it:
+
+    forgotten/NAME    from now on nobody misses the member of this name, which has ended; gone when one of it joins
+
 For ever:
 
     term              how many leaders there have been
@@ -27,8 +31,9 @@ from anycast_sdn.etcd.schema import SCHEMA
 LEADER, TERM = "leader", "term"
 NAMES, MEMBERS, MASTERS, CANARY = "names/", "members/", "masters/", "canary/"
 GENERATIONS, DRAINS = "generations/", "drains/"
+FORGOTTEN = "forgotten/"
 
-OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS, SCHEMA)
+OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS, FORGOTTEN, SCHEMA)
 
 
 class MemberKey(NamedTuple):

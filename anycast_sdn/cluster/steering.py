@@ -27,6 +27,9 @@ class Steering(Protocol):
     def lead(self, name: str) -> None:
         """It leads from now on."""
 
+    def forget(self, name: str) -> None:
+        """It is gone for good: no member misses it from now on."""
+
 
 class NoSteering:
     """Of a controller that is alone."""
@@ -34,4 +37,4 @@ class NoSteering:
     def drain(self, name: str) -> None:
         raise CannotSteer("this controller is alone: it was started without --etcd")
 
-    resume = lead = drain
+    resume = lead = forget = drain

@@ -3,7 +3,8 @@
 The rules it keeps:
 
 - The first look tells nothing: what is there was there before.
-- A member is missing when its process is gone without having said that it leaves, until one of its name is there.
+- A member is missing when its process is gone without having said that it leaves, until one of its name is there, or an
+  operator says that it is not to be missed.
 - etcd is away when it has not answered for ``AWAY_S``: while it elects a leader of its own, nobody has to know.  So it
   is when it takes nothing, because its quota is used up.
 """
@@ -42,6 +43,9 @@ class Watching:
         events = [*self._of_members(seen, left, ended, now), *self._of_leader(seen, now), *self._of_etcd(problem, now)]
         self._before = seen
         return events
+
+    def forget(self, name: str) -> None:
+        self.missing.pop(name, None)
 
     def _of_members(
         self, seen: Overview, left: Collection[str], ended: Collection[str], now: float

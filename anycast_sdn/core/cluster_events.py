@@ -57,6 +57,18 @@ class MemberLost(OfMember):
 
 
 @dataclass(frozen=True, slots=True)
+class MemberForgotten(OfMember):
+    """An operator has said that a member which is lost will not come back: it is not missed any more."""
+
+    type: ClassVar[str] = "member.forgotten"
+
+    member: str
+
+    def sentence(self) -> str:
+        return f"member {self.member} is not missed any more: an operator has had it forgotten"
+
+
+@dataclass(frozen=True, slots=True)
 class LeaderChanged(OfMember):
     """Another member leads: it decides on links and routes.  ``term``: grows with each leader."""
 

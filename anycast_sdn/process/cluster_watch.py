@@ -14,7 +14,7 @@ from os_ken.lib import hub
 
 from anycast_sdn.cluster.agreement import Agreement
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
-from anycast_sdn.cluster.keys import LEADER, MEMBERS
+from anycast_sdn.cluster.keys import FORGOTTEN, LEADER, MEMBERS
 from anycast_sdn.cluster.raising import Raising
 from anycast_sdn.cluster.standing import Standing
 from anycast_sdn.cluster.watching import Watching
@@ -44,6 +44,7 @@ class ClusterWatch:
         self._watching = Watching(peers.own)
         self._said: Standing | None = None  # of itself
         self._heard: dict[str, Standing] = {}  # by the ids of others
+        cluster.missed = self._missed
         self._endpoints = dict.fromkeys(mirror.etcd.endpoints, "")
         self._is_active = True
 
@@ -60,6 +61,9 @@ class ClusterWatch:
         def changed(keys: Collection[str]) -> None:
             if any(key == LEADER or key.startswith(MEMBERS) for key in keys):
                 look()
+            for key in keys:
+                if key.startswith(FORGOTTEN) and key in self._mirror.values:
+                    self._watching.forget(key.removeprefix(FORGOTTEN))
 
         self._peers.greet(STANDING, lambda: [self._standing().text()])
         self._peers.listen(STANDING, self._hear)
@@ -77,6 +81,15 @@ class ClusterWatch:
             self._said = standing
             self._peers.publish(STANDING, standing.text())
 
+    def _missed(self) -> set[str]:
+        """The names of members that any member misses: one that was started since does not know of all."""
+        return {name for standing in self._standings().values() for name in standing.missing}
+
+    def _standings(self) -> dict[str, Standing]:
+        """Of this member, and of those that are heard."""
+        heard = {id: standing for id, standing in self._heard.items() if id in self._peers.reached}
+        return {**heard, self._peers.own: self._standing()}
+
     def _hear(self, id: str, text: str) -> None:
         self._heard = {each: standing for each, standing in self._heard.items() if each in self._peers.reached}
         self._heard[id] = Standing.of(text)
@@ -86,12 +99,11 @@ class ClusterWatch:
 
     def state(self) -> ClusterState:
         now, watching, peers = time.monotonic(), self._watching, self._peers
-        standings = {id: standing for id, standing in self._heard.items() if id in peers.reached}
         return ClusterState(
             own=peers.own,
             seen=peers.overview,
             reached=peers.reached,
-            standings={**standings, peers.own: self._standing()},
+            standings=self._standings(),
             missing=[*watching.missing],
             leaderless_s=None if watching.leaderless_since is None else now - watching.leaderless_since,
             etcd_away_s=None if watching.etcd_away_since is None else now - watching.etcd_away_since,

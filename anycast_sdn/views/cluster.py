@@ -173,7 +173,8 @@ def cluster_reasons(state: ClusterState | None) -> Iterator[Reason]:
     for name in sorted(state.missing):
         yield Reason(
             "member.lost", Subject("member", name), f"member {name} of the cluster is missing",
-            "Others do what it did; until it is back, fewer can take over.", Severity.WARNING,
+            "Others do what it did; until it is back, fewer can take over. If it does not come back: "
+            f"anycast-sdn cluster forget {name}", Severity.WARNING,
         )  # fmt: skip
     if unheard := state.unheard:
         yield Reason(

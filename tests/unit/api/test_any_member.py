@@ -200,7 +200,7 @@ def test_without_a_leader_it_is_said_that_there_is_none() -> None:
     follower.server.close()
 
 
-@pytest.mark.parametrize("verb", ["drain", "resume", "lead"])
+@pytest.mark.parametrize("verb", ["drain", "resume", "lead", "forget"])
 def test_without_a_leader_any_member_does_what_gives_the_cluster_one(verb: str) -> None:
     """A member that drains while the last other one ends would stay without a leader otherwise."""
     follower = Member("m1-2")

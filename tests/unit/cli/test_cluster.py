@@ -83,7 +83,7 @@ def test_a_controller_that_is_alone_is_no_error(capsys: pytest.CaptureFixture[st
     assert "is alone: it was started without --etcd" in text
 
 
-@pytest.mark.parametrize("verb", ["drain", "resume", "lead"])
+@pytest.mark.parametrize("verb", ["drain", "resume", "lead", "forget"])
 def test_members_are_steered(capsys: pytest.CaptureFixture[str], verb: str) -> None:
     status, text, asked = printed(capsys, None, verb, "m1")
     assert (status, asked) == (0, [f"POST /v1/cluster/members/m1/{verb}"])

@@ -171,3 +171,38 @@ def test_what_cannot_be_asked_of_etcd_is_said(world: World) -> None:
     first.client.fault = Fault.UNREACHABLE
     with pytest.raises(ClusterUnreachable, match="etcd: fake: Connection refused"):
         first.cluster.drain("m1")
+
+
+# ------------------------------------------------------------------------------ members that are gone for good
+
+
+def test_a_member_that_is_missed_is_forgotten_by_a_word_to_any_other(world: World) -> None:
+    first, second, third = world.members
+    world.kill(third)
+    world.run(5)
+    first.cluster.missed = lambda: {"m2"}
+    first.cluster.forget("m2")
+    world.run(0.2)
+    for process in (first, second):
+        assert "forgotten/m2" in process.mirror.values
+    assert [event.type for event in first.events if event.type == "member.forgotten"] == ["member.forgotten"]
+    world.start("m2")
+    world.run(0.2)
+    assert "forgotten/m2" not in first.mirror.values  # it is missed again when it is lost again
+
+
+def test_who_is_there_or_is_missed_by_nobody_is_not_forgotten(world: World) -> None:
+    first, _, third = world.members
+    with pytest.raises(CannotSteer, match="m2 is there: to take it away, drain it, and stop it"):
+        first.cluster.forget("m2")
+    with pytest.raises(NotFound, match="no member m3 is missing; none is"):
+        first.cluster.forget("m3")
+    world.kill(third)
+    world.run(5)
+    first.cluster.missed = lambda: {"m2"}
+    with pytest.raises(NotFound, match="no member m3 is missing; those that are: m2"):
+        first.cluster.forget("m3")
+    catch_up(first.mirror)
+    world.start("m2")  # of which the first one has not heard yet
+    with pytest.raises(CannotSteer, match="m2 is there"):
+        first.cluster.forget("m2")

@@ -49,6 +49,19 @@ def test_members_come_and_go() -> None:
     assert not look.watching.missing
 
 
+def test_a_member_that_an_operator_has_had_forgotten_is_missed_when_it_is_lost_again() -> None:
+    look = Looks()
+    look(seen("m0-1", "m1-2", leader="m0-1"))
+    look(seen("m0-1", leader="m0-1"))
+    look.watching.forget("m1")
+    look.watching.forget("m9")
+    assert look(seen("m0-1", leader="m0-1")) == []
+    assert not look.watching.missing
+    look(seen("m0-1", "m1-3", leader="m0-1"))
+    look(seen("m0-1", leader="m0-1"))
+    assert [*look.watching.missing] == ["m1"]
+
+
 def test_this_member_is_not_told_of_itself_when_its_lease_is_lost() -> None:
     look = Looks()
     look(seen("m0-1", leader="m0-1"))

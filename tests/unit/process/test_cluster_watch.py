@@ -9,6 +9,7 @@ import pytest
 
 from anycast_sdn.cluster.overview import SchemaState, overview
 from anycast_sdn.core.events import Event
+from anycast_sdn.core.model import NotFound
 from anycast_sdn.process import cluster_watch as module
 from anycast_sdn.process.cluster_watch import ClusterWatch
 from tests.unit.cluster.world import World
@@ -77,6 +78,34 @@ def test_members_tell_each_other_what_switches_have_answered_them(monkeypatch: p
     looks[0]()
     hear(leader.id, said.said[1])
     assert not watch.state().standings[leader.id].claimed
+
+
+def test_a_member_is_forgotten_where_it_is_missed_also_by_the_word_of_one_that_was_started_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, looks = World(switches=1, members=["m0", "m1"]), list[Any]()
+    monkeypatch.setattr(module.hub, "spawn", lambda every, seconds, look: looks.append(look))
+    first, second = world.members
+    watches = []
+    for process in (first, second):
+        peers: Any = Peers(process.id)
+        parts: Any = peers, process.mirror, Agreement(), process.cluster, Raising()
+        watches.append((peers, ClusterWatch(*parts)))
+        watches[-1][1].start(list[Event]().append)
+    (peers, old), (others, _) = watches
+    old._watching.missing["m2"] = 0.0
+    looks[0]()
+    with pytest.raises(NotFound):
+        second.cluster.forget("m2")
+    others.reached.add(first.id)
+    others.hear(first.id, peers.said[-1])
+    second.cluster.forget("m2")
+    world.run(0.2)
+    assert not old.state().missing
+    looks[0]()
+    others.hear(first.id, peers.said[-1])
+    with pytest.raises(NotFound):
+        second.cluster.forget("m2")
 
 
 def test_an_etcd_that_is_read_and_takes_nothing_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
