@@ -78,6 +78,18 @@ def hear_each_other(member: Any) -> bool:
     return len(cluster["members"]) == 2 and not cluster["incomplete"]
 
 
+def missed(member: Any) -> list[str]:
+    """The members that are a reason of its health."""
+    reasons = ask(member, "GET", "/v1/health").body["reasons"]
+    return [each["subject"]["name"] for each in reasons if each["code"] == "member.lost"]
+
+
+def told(member: Any) -> set[tuple[str, int]]:
+    """The events that this member shows and members tell each other: whose they are, and their numbers there."""
+    answer = ask(member, "GET", "/v1/events?limit=1000").body
+    return {(each["member"], each["number"]) for each in answer["events"] if "number" in each}
+
+
 def events(member: Any, into: list[dict[str, Any]]) -> None:
     """Follows the event stream until it ends."""
     request = urllib.request.Request(f"http://127.0.0.1:{member.rest_port}/v1/events")
@@ -114,6 +126,14 @@ def test_any_member_answers_and_the_end_of_one_is_noticed(tmp_path: Path) -> Non
         lost = [each for each in ask(m1, "GET", "/v1/events").body["events"] if each["type"] == "member.lost"]
         assert [(each["subject"]["name"], each["data"]["ended"]) for each in lost] == [("m0", True)]
 
+        assert missed(m1) == ["m0"]
+        assert ask(m1, "GET", "/v1/events").body["incomplete"] == ["m0"]
+        assert ask(m1, "POST", "/v1/cluster/members/m1/forget").status == 409
+        assert ask(m1, "POST", "/v1/cluster/members/m0/forget").status == 204
+        until(lambda: missed(m1) == [], "nobody misses it any more")
+        assert ask(m1, "POST", "/v1/cluster/members/m0/forget").status == 404
+        assert ask(m1, "GET", "/v1/cluster").body["incomplete"] == []
+
 
 def test_members_are_steered_through_any_of_them(tmp_path: Path) -> None:
     def steer(member: Any, path: str) -> int:
@@ -134,6 +154,7 @@ def test_members_are_steered_through_any_of_them(tmp_path: Path) -> None:
         until(lambda: shown(m0) == shown(m1) == ("m0", [False, False]), "it leads again")
         events = ask(m1, "GET", "/v1/events").body["events"]
         assert [each["subject"]["name"] for each in events if each["type"] == "leader.changed"][-2:] == ["m1", "m0"]
+        until(lambda: told(m0) == told(m1) and len({name for name, _ in told(m0)}) == 2, "both show all events")
 
 
 def test_a_leader_that_is_frozen_is_left_to_its_lease(tmp_path: Path) -> None:

@@ -41,6 +41,17 @@ def outcome(scene: Scene, record: Record) -> Iterator[Seen]:
     assert not seen.outcome.faults, "\n".join(seen.outcome.faults[:20])
 
 
+def obeyed(member: Any) -> dict[str, str | None]:
+    """Whom each switch obeys, as this member shows it."""
+    return {each["switch"]: each["obeys"] for each in member.rest("GET", "/v1/cluster").body["switches"]}
+
+
+def is_agreed(scene: Scene, without: str = "") -> bool:
+    """Do all members show the same, of all switches, and none that obeys this member?"""
+    first, *others = map(obeyed, scene.members)
+    return all(each == first for each in others) and not {None, without}.intersection(first.values())
+
+
 def shows(sentence: str) -> Any:
     return pytest.mark.row("M37", sentence)
 
@@ -71,15 +82,19 @@ def test_the_leader_is_cut_from_etcd(scene: Scene, record_property: Record) -> N
         seen.leader.part_from_etcd()
         seen.await_another_leader()
         seen.await_new_flows()
+        until(lambda: is_agreed(scene, without=seen.leader.name), "all members know that switches obey others")
 
 
 @shows("all are cut from etcd: known and new flows are served, changes are refused with 503")
 def test_all_are_cut_from_etcd(scene: Scene, record_property: Record) -> None:
     with outcome(scene, record_property) as seen:
+        until(lambda: is_agreed(scene), "all members know whom switches obey")
+        before = obeyed(seen.leader)
         for member in scene.members:
             member.part_from_etcd()
         time.sleep(4)  # twice the time of a lease
         seen.await_new_flows()
+        assert [obeyed(member) for member in scene.members] == [before] * len(scene.members)
         answer = seen.leader.rest("PUT", "/v1/groups/other", {"prefixes": ["198.18.9.9/32"]})
         assert answer.status == 503, answer
 
