@@ -27,3 +27,18 @@ def forget_member(asked: Asked, name: str) -> Answer:
 def lead(asked: Asked, name: str) -> Answer:
     asked.steering.lead(name)
     return Answer()
+
+
+def move(asked: Asked, name: str, switch: str) -> Answer:
+    asked.steering.move(switch, name)
+    return Answer()
+
+
+def share(asked: Asked) -> Answer:
+    asked.steering.share(True)
+    return Answer()
+
+
+def gather(asked: Asked) -> Answer:
+    asked.steering.share(False)
+    return Answer()

@@ -171,7 +171,7 @@ def problem_statuses(operation: Operation) -> list[int]:
         statuses |= _OF_BODIES
     if operation.method != "GET":
         statuses |= {412, 428} if operation.conditional else {412}
-    if "{member}" in operation.path:
+    if operation.path.startswith("/v1/cluster/"):
         statuses.add(409)
     if "{" in operation.path or _OF_WHAT_MAY_BE_MISSING & operation.query.model_fields.keys():
         statuses.add(404)

@@ -10,7 +10,6 @@ from typing import Any
 from anycast_sdn.cli import client, options
 from anycast_sdn.cli.tables import table
 from anycast_sdn.cli.terminal import harmless, styled
-from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.words import counted, listed
 
 _ABOUT = """\
@@ -22,7 +21,11 @@ or started again."""
 _FORGET = """\
 Say of a member that was lost, and will not come back, that it is not missed any more: the others are healthy without
 it.  One that was stopped in order is not missed, and needs no such word."""
-_MOVE = "Let a member be the master of a switch. Not yet: the leader is the master of all switches."
+_MOVE = "Let a member be the master of a switch, where switches are shared."
+_SHARE = """\
+Share the switches among all members, so that new flows are served by all of them: each switch has one master, which
+decides on the flows of its clients. All else is decided by the leader."""
+_GATHER = "Let the leader be the master of all switches, as at the beginning."
 
 
 def add_to(commands: Any) -> None:
@@ -41,6 +44,10 @@ def add_to(commands: Any) -> None:
     move.add_argument("switch", metavar="SWITCH")
     move.add_argument("member", metavar="MEMBER")
     move.set_defaults(act=_move)
+    share = _verb(verbs, "share", "share the switches among the members", _SHARE, "cluster share")
+    share.set_defaults(act=_share("share", "the switches are shared"))
+    gather = _verb(verbs, "gather", "give all switches to the leader", _GATHER, "cluster gather")
+    gather.set_defaults(act=_share("gather", "the leader is the master of all switches"))
 
 
 def _add(verbs: Any, name: str, summary: str, about: str, sentence: str) -> None:
@@ -67,10 +74,17 @@ def _asking(verb: str, sentence: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _move(arguments: argparse.Namespace) -> int:
-    raise AnycastError(
-        f"{arguments.switch} cannot be moved to {arguments.member} alone: the leader is the master of all switches; "
-        f"'anycast-sdn cluster lead {arguments.member}' moves all of them"
-    )
+    path = client.path("cluster", "members", arguments.member, "switches", arguments.switch)
+    answer = client.ask(client.controller(arguments), path, "POST")
+    return options.said(arguments, answer, f"{arguments.member} is the master of {arguments.switch}")
+
+
+def _share(verb: str, sentence: str) -> Callable[[argparse.Namespace], int]:
+    def act(arguments: argparse.Namespace) -> int:
+        answer = client.ask(client.controller(arguments), client.path("cluster", verb), "POST")
+        return options.said(arguments, answer, sentence)
+
+    return act
 
 
 def _show(arguments: argparse.Namespace) -> int:

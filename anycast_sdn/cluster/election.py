@@ -17,7 +17,7 @@ The rules that it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from anycast_sdn.cluster.assignment import is_behind, out_of_reach, reach, successors, wanted_masters
@@ -30,7 +30,9 @@ from anycast_sdn.cluster.keys import (
     LEADER,
     MASTERS,
     MEMBERS,
+    MOVED,
     NAMES,
+    SHARED,
     TERM,
     Held,
     MemberKey,
@@ -44,6 +46,7 @@ from anycast_sdn.etcd.client import Condition, Delete, Is, Operation, Put, Value
 from anycast_sdn.etcd.schema import SCHEMA
 
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
+UNHEARD_S = 3.0  # a member of which the leader hears nothing for so long is the master of no switch
 GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
 RANK_S = 0.25  # the next one in line waits so much longer
 FORMER_S = 3.0  # when all leases have ended at once, the former leader, which serves on, has so much time to come back
@@ -75,6 +78,8 @@ class Election:
         self._leads = False
         self._highest_term = 0
         self._since: dict[Hashable, float] = {}  # conditions that last → since when
+        # The other members whose processes this one hears of now, besides what etcd has.
+        self.heard: Callable[[], Set[str]] = frozenset
         self._sent: dict[str, float] = {}  # canaries on their way → when they were sent
 
     # ---------------------------------------------------------------- what happens
@@ -117,6 +122,9 @@ class Election:
         self._note("absent", not view.leader, now)
         self._note("present", self.is_member, now)
         self._note("behind", is_behind(view.eligible(), self.member, self._dpids), now)
+        heard = self.heard()
+        for member in view.members.keys() | {each[1] for each in self._since if isinstance(each, tuple)}:
+            self._note(("unheard", member), member in view.members and member not in heard, now)
         reached = set(self.claims.reached(now))
         for dpid in self._dpids:
             self._note(dpid, dpid not in reached, now)
@@ -219,12 +227,7 @@ class Election:
         if view.values[LEADER].lease != self.lease:  # one that it has given up, and that will end
             yield self._make_leader(self.member, now)
             return
-        own = self.told._replace(switches=self.claims.reached(now))
-        wanted = wanted_masters({**view.members, self.member: own}, self.member, self._dpids)
-        missing = [dpid for dpid, member in wanted.items() if not self._has(dpid, member) or self._will_end(dpid)]
-        for at in range(0, len(missing), TOGETHER):
-            conditions, operations = self._give(missing[at : at + TOGETHER], self.member)
-            yield Transaction([self._unchanged(LEADER), *conditions], operations)
+        yield from self._give_masters(now)
         for key in view.values:
             if key.startswith(DRAINS) and self._lasts(key, now) >= FORGET_DRAIN_S:
                 yield Transaction([self._unchanged(key)], [Delete(self._path(key))])
@@ -234,6 +237,39 @@ class Election:
         if self.view.leader and self.view.term < self._highest_term:
             unchanged = [self._unchanged(key) for key in (LEADER, TERM)]
             yield Transaction(unchanged, [Put(self._path(TERM), str(self._highest_term + 1))])
+
+    def _give_masters(self, now: float) -> Iterator[Transaction]:
+        own = self.told._replace(switches=self.claims.reached(now))
+        wanted = wanted_masters(
+            {**self.view.members, self.member: own}, self.member, self._dpids, self._sharing(now), self.view.moved()
+        )
+        missing: dict[str, list[int]] = {}
+        for dpid, member in wanted.items():
+            if not self._has(dpid, member) or self._will_end(dpid, member):
+                missing.setdefault(member, []).append(dpid)
+        for member, dpids in missing.items():
+            for at in range(0, len(dpids), TOGETHER):
+                conditions, operations = self._give(dpids[at : at + TOGETHER], member)
+                there = [self._unchanged(LEADER), self._unchanged(MEMBERS + member)]
+                yield Transaction([*there, *conditions], operations)
+
+    def _sharing(self, now: float) -> dict[str, str]:
+        """Members among which the switches are shared → their names.
+
+        Those that the leader has not heard of for ``UNHEARD_S`` are not, nor is another release, which may decide
+        otherwise.
+        """
+        if not self.view.is_shared:
+            return {}
+        return {
+            member: told.name for member, told in self.view.eligible().items()
+            if member == self.member
+            or (told.release == self.told.release and member in self.heard() | self._lately_heard(now))
+        }  # fmt: skip
+
+    def _lately_heard(self, now: float) -> set[str]:
+        members = self.view.members
+        return {member for member in members if 0 <= self._lasts(("unheard", member), now) < UNHEARD_S}
 
     def hand_over(self, now: float) -> Transaction | None:
         """To the member that should lead after this one, if this one leads and there is another."""
@@ -247,7 +283,8 @@ class Election:
         for dpid in self._dpids:
             if not self._has(dpid, self.member):
                 continue
-            follows = view.leader not in ("", self.member)
+            leader = view.members.get(view.leader)
+            follows = leader is not None and view.leader != self.member and dpid not in leader.switches
             gone = dpid not in reached and (self.claims.is_given_up(dpid, now) or self._lasts(dpid, now) >= GIVE_BACK_S)
             if follows or gone:
                 key = of_switch(MASTERS, dpid)
@@ -301,6 +338,22 @@ class Election:
             reached = f"{view.name(member)} reaches {own} of the {counted(least, 'switch')} of {view.name(view.leader)}"
             raise CannotSteer(f"{reached}: new flows of the others would wait; connect them first")
 
+    def share(self, on: bool) -> Transaction:
+        """Are the switches shared among members from now on?"""
+        return Transaction([], [Put(self._path(SHARED), "") if on else Delete(self._path(SHARED))])
+
+    def move(self, dpid: int, member: str) -> Transaction:
+        """This member is the switch's master, whenever it is able to be.  Raises CannotSteer."""
+        view = self.view
+        if not view.is_shared:
+            raise CannotSteer("all switches are the leader's: share them first (cluster share on)")
+        if view.drains(member):
+            raise CannotSteer(f"{view.name(member)} drains: resume it first")
+        if dpid not in view.members[member].switches:
+            raise CannotSteer(f"{view.name(member)} does not reach the switch: connect it first")
+        put = Put(self._path(of_switch(MOVED, dpid)), view.name(member))
+        return Transaction([self._unchanged(MEMBERS + member)], [put])
+
     def resume(self, member: str) -> Transaction:
         return Transaction([], [Delete(self._path(DRAINS + member))])
 
@@ -317,7 +370,7 @@ class Election:
         """It leads, and may claim all switches that it reaches, or the first of them; the others follow."""
         view = self.view
         switches = self.claims.reached(now) if member == self.member else view.members[member].switches
-        dpids = [dpid for dpid in self._dpids if dpid in switches][:TOGETHER]
+        dpids = [dpid for dpid in self._dpids if dpid in switches and not self._is_shared(dpid, member)][:TOGETHER]
         conditions, operations = self._give(dpids, member)
         keys = (LEADER, TERM, MEMBERS + member, DRAINS + member)
         return Transaction(
@@ -328,6 +381,12 @@ class Election:
                 *operations,
             ],
         )
+
+    def _is_shared(self, dpid: int, leader: str) -> bool:
+        """Has another member than the former leader and this one the switch, and may keep it?"""
+        master = self.view.master(dpid)
+        others = self.view.eligible().keys() - {leader, self.view.leader}
+        return self.view.is_shared and master is not None and master.member in others
 
     def _give(self, dpids: Collection[int], member: str) -> tuple[list[Is], list[Operation]]:
         conditions: list[Is] = []
@@ -346,9 +405,9 @@ class Election:
     def _has(self, dpid: int, member: str) -> bool:
         return self.view.text(of_switch(MASTERS, dpid)) == member
 
-    def _will_end(self, dpid: int) -> bool:
+    def _will_end(self, dpid: int, member: str) -> bool:
         """Its key, with a lease that this member has given up."""
-        return self.view.values[of_switch(MASTERS, dpid)].lease != self.lease
+        return self.view.values[of_switch(MASTERS, dpid)].lease != self._lease(member)
 
     def _unchanged(self, key: str) -> Is:
         return Is(self._path(key), self.view.modified(key))

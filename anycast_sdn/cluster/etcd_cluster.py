@@ -14,7 +14,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 
 from anycast_sdn import __version__
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
@@ -24,6 +24,7 @@ from anycast_sdn.cluster.lease import LEASE_S, Lease
 from anycast_sdn.cluster.notices import Notices
 from anycast_sdn.cluster.standing import Claimed
 from anycast_sdn.cluster.steering import CannotSteer, ClusterUnreachable
+from anycast_sdn.cluster.view import Master
 from anycast_sdn.core.cluster_events import MemberForgotten
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError, NotFound
@@ -70,6 +71,7 @@ class EtcdCluster:
         self._election = Election(mirror.prefix, member, told, switches, random(32))
         self._claims = self._election.claims
         self._notices = Notices(self._election, switches)
+        self._switches = dict(switches)
         self._changed: Callable[[Collection[int]], None] = lambda dpids: None
         self.wake: Callable[[], None] = lambda: None
         self.report: Callable[[Event], None] = lambda event: None
@@ -119,6 +121,18 @@ class EtcdCluster:
     def claimed(self) -> dict[int, Claimed]:
         """What this member says of itself: see ``cluster.standing``."""
         return self._claims.claimed(self._clock())
+
+    def hear(self, heard: Callable[[], Set[str]]) -> None:
+        """``heard``: the ids of the other members whose processes are heard of now."""
+        self._election.heard = heard
+
+    def master(self, dpid: int) -> Master | None:
+        """The one that etcd names."""
+        return self._election.view.master(dpid)
+
+    def leader(self) -> str:
+        """Its id, as etcd names it; "": nobody leads."""
+        return self._election.view.leader
 
     def contested(self) -> list[int]:
         """Switches that a controller claims, too, which is not in this etcd."""
@@ -206,6 +220,16 @@ class EtcdCluster:
 
     def drain(self, name: str) -> None:
         self._ask_etcd(lambda: self._election.drain(self._id(name), self._clock()))
+
+    def share(self, on: bool) -> None:
+        self._ask_etcd(lambda: self._election.share(on))
+
+    def move(self, switch: str, name: str) -> None:
+        dpids = [dpid for dpid, each in self._switches.items() if each == switch]
+        if not dpids:
+            there = ", ".join(sorted(self._switches.values()))
+            raise NotFound(f"no switch {switch} in the network file: there are {there}")
+        self._ask_etcd(lambda: self._election.move(dpids[0], self._id(name)))
 
     def resume(self, name: str) -> None:
         self._ask_etcd(lambda: self._election.resume(self._id(name)))

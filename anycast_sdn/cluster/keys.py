@@ -18,6 +18,8 @@ For ever:
     generations/DPID  ``Held``; written together with masters/DPID, always
     drains/ID         this member neither leads nor claims
     meta/schema       see ``etcd.schema``
+    shared            is there where the switches are shared among members
+    moved/DPID        the name of the member that an operator has given the switch to
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ NAMES, MEMBERS, MASTERS, CANARY = "names/", "members/", "masters/", "canary/"
 GENERATIONS, DRAINS = "generations/", "drains/"
 FORGOTTEN = "forgotten/"
 
-OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS, FORGOTTEN, SCHEMA)
+SHARED, MOVED = "shared", "moved/"
+
+OF_CLUSTER = (LEADER, TERM, NAMES, MEMBERS, MASTERS, CANARY, GENERATIONS, DRAINS, FORGOTTEN, SHARED, MOVED, SCHEMA)
 
 
 class MemberKey(NamedTuple):

@@ -29,6 +29,11 @@ class Steering(Protocol):
 
     def forget(self, name: str) -> None:
         """It is gone for good: no member misses it from now on."""
+    def share(self, on: bool) -> None:
+        """Are the switches shared among the members from now on, or all the leader's?"""
+
+    def move(self, switch: str, name: str) -> None:
+        """The member is the switch's master from now on, where switches are shared."""
 
 
 class NoSteering:
@@ -38,3 +43,9 @@ class NoSteering:
         raise CannotSteer("this controller is alone: it was started without --etcd")
 
     resume = lead = forget = drain
+
+    def share(self, on: bool) -> None:
+        self.drain("")
+
+    def move(self, switch: str, name: str) -> None:
+        self.drain(name)

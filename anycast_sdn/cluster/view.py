@@ -12,7 +12,9 @@ from anycast_sdn.cluster.keys import (
     LEADER,
     MASTERS,
     MEMBERS,
+    MOVED,
     OF_CLUSTER,
+    SHARED,
     TERM,
     Held,
     MemberKey,
@@ -86,6 +88,15 @@ class View:
 
     def drains(self, member: str) -> bool:
         return DRAINS + member in self.values
+
+    @property
+    def is_shared(self) -> bool:
+        return SHARED in self.values
+
+    def moved(self) -> dict[int, str]:
+        """Switch → the name of the member that an operator has given it to."""
+        keys = (key for key in self.values if key.startswith(MOVED))
+        return {dpid: self.text(key) for key in keys if (dpid := dpid_of(key)) is not None}
 
     def eligible(self) -> dict[str, MemberKey]:
         """Who may lead."""

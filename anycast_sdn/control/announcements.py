@@ -12,7 +12,7 @@ Rules that it keeps:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 
 from anycast_sdn.control.prefix_queue import PrefixQueue
 from anycast_sdn.control.switch import ManagedSwitch
@@ -52,6 +52,10 @@ class Announcements:
 
     def is_announced(self, prefix: Prefix) -> bool:
         return prefix in self._announcers
+
+    def told(self, announced: Set[Prefix]) -> None:
+        """Another controller decides: these are announced."""
+        self._announcers = dict.fromkeys(announced, _NONE)
 
     def of(self, switch: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
         """What a switch always announces, and the ANY/n that it is able to serve now, as copies."""

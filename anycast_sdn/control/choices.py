@@ -7,7 +7,7 @@ flow costs no more than looking that number up, and what is kept is bounded: the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from anycast_sdn.core.selection import Choice
 
@@ -42,6 +42,15 @@ class Choices:
     def forget_all(self) -> None:
         """As ``decided``, of all groups."""
         self._numbers.clear()
+
+    @property
+    def numbers(self) -> Mapping[tuple[str, bool], Mapping[str, int]]:
+        """(group, IPv6?) → client edge → its number now, where it was asked for."""
+        return self._numbers
+
+    def told(self, numbers: Mapping[tuple[str, bool], Mapping[str, int]]) -> None:
+        """Another controller decides: its choices have these numbers."""
+        self._numbers = {of: dict(each) for of, each in numbers.items()}
 
     def _note(self, client: str, group: str, is_v6: bool) -> int:
         choice = self._choice_now(client, group, is_v6)

@@ -19,6 +19,7 @@ from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.parts import Parts
+from anycast_sdn.control.share import Share, Told
 from anycast_sdn.control.slices import Slices, probe
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import HealthStatus
@@ -93,13 +94,20 @@ class Controller(Parts):
         return switch.engine.remember(flows, self.groups, to_epoch, now) if switch else 0
 
     def begin_reading(
-        self, dpid: int, found: Tables, features: Features, term: int = 0, followed: Following | None = None
+        self,
+        dpid: int,
+        found: Tables,
+        features: Features,
+        term: int = 0,
+        followed: Following | None = None,
+        share: Share = Share.ALL,
     ) -> None:
         """The first step of ``synchronise``; then call ``read_on`` until it returns None, then ``end_reading``.
 
-        ``term``: see ``Decided``; ``followed``: its flows are known by that, and are not in ``found``.
+        ``term``: see ``Decided``; ``followed``: its flows are known by that, and are not in ``found``; ``share``: what
+        of the switch is decided here.
         """
-        self.switches[dpid].begin_reading(found, features, term, followed)
+        self.switches[dpid].begin_reading(found, features, term, followed, share)
 
     def rest(self, dpid: int, released: Iterable[tuple[Address, float]], now: float) -> None:
         """After ``begin_reading``: these translation addresses were released at these times, by another master."""
@@ -115,6 +123,9 @@ class Controller(Parts):
 
         They come last, so that hosts that were read back at a port that is down are forgotten.
         """
+        if self.switches[dpid].share is Share.FLOWS:
+            self.switches[dpid].end_reading(now)
+            return Outcome()
         out = self._compare(self.switches[dpid], now)
         for port, up in ports.items():
             out.add(self.port_changed(dpid, port, up, now))
@@ -139,6 +150,8 @@ class Controller(Parts):
     def disconnected(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
         out = Outcome.at(dpid, switch.disconnected())
+        if switch.share is Share.FLOWS:
+            return out
         self.slices.disconnected(dpid)
         self.routes.disconnected(switch.name)
         self.health.edge_is_away(switch, now)
@@ -324,6 +337,27 @@ class Controller(Parts):
         """Packets that the drop rules of a switch have counted, by kind of rule."""
         self.switches[dpid].drops_counted(packets)
 
+    # ---------------------------------------------------------------- switches that are shared with other controllers
+
+    def told(self) -> Told:
+        """What the masters of single switches have to know of the network."""
+        for switch in self.switches.values():
+            if switch.share is Share.REST and switch.described.client_edge:
+                for group in self.groups:
+                    for is_v6 in {prefix.is_v6 for prefix in group.prefixes}:
+                        self.choices.number(switch.name, group.name, is_v6)
+        return Told(frozenset(self.announcements.announcers), *self.losses.known(), dict(self.choices.numbers))
+
+    def be_told(self, told: Told) -> None:
+        """By the leader."""
+        self.announcements.told(told.announced)
+        self.losses.told(told.lost, told.failed, told.cut)
+        self.choices.told(told.choices)
+
+    def tick_told(self, now: float) -> Outcome:
+        """What follows for flows from what the leader has told."""
+        return self.losses.work(self.groups, self.slices.pace.freed, now) if self.losses.is_busy() else Outcome()
+
     # ---------------------------------------------------------------- what follows
 
     def _lldp(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome:
@@ -356,6 +390,8 @@ class Controller(Parts):
         """What follows from a reaction.  Rules come before the packets that rely on them."""
         switch = self.switches[dpid]
         keeps_order = switch.features.open_vswitch  # without barriers
+        if switch.share is Share.FLOWS:
+            reaction.changed = False  # which concerns the leader
         if keeps_order and not reaction.changed:
             return Outcome.at(dpid, reaction)
         out = Outcome()

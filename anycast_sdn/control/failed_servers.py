@@ -13,7 +13,7 @@ Rules kept here:
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from anycast_sdn.core.model import Address
 
@@ -43,6 +43,17 @@ class FailedServers:
 
     def _is_known(self, group: str, server: Address) -> bool:
         return bool(self._failed) and group in self._failed.get(server, ())
+
+    def known(self) -> frozenset[tuple[str, Address]]:
+        """(group, server), of all that have failed."""
+        return frozenset((group, server) for server in self._failed for group in self.groups(server))
+
+    def told(self, failed: Iterable[tuple[str, Address]]) -> None:
+        """Another controller finds which have failed: it is these."""
+        self._failed = {}
+        for group, server in failed:
+            self._failed.setdefault(server, {})[group] = None
+        self._takes_flows = lambda group, server: False  # which the other has asked for
 
     def set_failing(self, group: str, server: Address, failing: bool, now: float) -> bool:
         """By its checks → are its flows to be examined?"""

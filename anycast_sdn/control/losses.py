@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -120,6 +120,19 @@ class Losses:
     def _subnet_of(self, server: Address) -> Prefix | None:
         subnet = self._network.subnet_of(server)
         return next((each.prefix for each in subnet.gateways if server in each.prefix), None) if subnet else None
+
+    # ---------------------------------------------------------------- where another controller finds what is lost
+
+    def known(self) -> tuple[Set[Address], Set[tuple[str, Address]], Mapping[str, Set[Prefix]]]:
+        """For ``told``."""
+        cut = {edge: frozenset(subnets) for edge, subnets in self._cut.items() if subnets}
+        return frozenset(self._dead), self._failed.known(), cut
+
+    def told(self, lost: Set[Address], failed: Set[tuple[str, Address]], cut: Mapping[str, Set[Prefix]]) -> None:
+        """Another controller finds what is lost: it is this.  The flows here are examined."""
+        self._dead, self._cut = set(lost), {edge: set(each) for edge, each in cut.items()}
+        self._failed.told(failed)
+        self._to_examine |= dict.fromkeys(self._edges)
 
     # ---------------------------------------------------------------- which servers are watched
 
@@ -295,7 +308,7 @@ class Losses:
         self, edge: str, server: Address, freeing: _Freeing, groups: Groups, most: int, now: float
     ) -> Reaction:
         switch, reaction = self._edges[edge], Reaction()
-        goes_on = switch.synchronised and self._is_lost_for_some(edge, server)
+        goes_on = switch.decides_on_flows and self._is_lost_for_some(edge, server)
         if goes_on:
             some, freeing.left[-most:] = freeing.left[-most:], []
             if not self.is_lost(edge, server):

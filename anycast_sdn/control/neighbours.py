@@ -167,6 +167,15 @@ class Neighbours:
             self._place(address, entry, neighbour)
             self._queue(address, entry)
 
+    def told(self, address: Address, neighbour: Neighbour | None) -> None:
+        """Another controller, which asks for hosts, has found it there, or (None) nowhere."""
+        home = self._home(address)
+        if home is None or (neighbour and neighbour.port not in home[1].ports):
+            return
+        self._place(address, self._entries.setdefault(address, _Entry()), neighbour)
+        if neighbour is None:
+            del self._entries[address]
+
     # ---------------------------------------------------------------- events
 
     def arp(self, packet: Arp, port: int, now: float) -> Replies:

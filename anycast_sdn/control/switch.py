@@ -24,6 +24,7 @@ from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
+from anycast_sdn.control.share import Hosts, Share
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.decided import Decided
@@ -42,7 +43,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Sweep
+from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Reading, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -56,12 +57,29 @@ from anycast_sdn.openflow.rules import (
     AddFlow,
     BeginConnection,
     DeleteFlow,
+    FlowRule,
     Message,
     PacketOut,
 )
 from anycast_sdn.openflow.tables import Tables
 
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
+
+
+class NoFlows(Reading):
+    """The rules of flows are their master's: they are left as they are.  ``read``: what would have been read."""
+
+    def __init__(self, read: Reading) -> None:
+        self._read = read
+
+    def take(self, rule: FlowRule) -> bool:
+        return self._read.take(rule)
+
+    def rule_removed(self, cookie: int) -> None:
+        pass
+
+    def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
+        return None
 
 
 RECALLED_AT_ONCE = 200  # flows in one slice: some milliseconds
@@ -115,6 +133,9 @@ class ManagedSwitch:
         self._moved: dict[Address, None] = {}  # for ``pop_moved``
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
+        self.share = Share.ALL
+        self._has_flows = False  # of ``Share.FLOWS``: they are known, and new ones may begin
+        self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
         self.term = 0  # see ``Decided``
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
@@ -230,19 +251,27 @@ class ManagedSwitch:
         return False
 
     def begin_reading(
-        self, found: Tables, features: Features, term: int = 0, followed: Following | None = None
+        self,
+        found: Tables,
+        features: Features,
+        term: int = 0,
+        followed: Following | None = None,
+        share: Share = Share.ALL,
     ) -> None:
         """The switch has connected and holds ``found``; see ``reading_back``.  ``term``: see ``Decided``.
 
-        ``followed``: its flows are known by that.
+        ``followed``: its flows are known by that; ``share``: what is decided here from now on.
         """
         self.term = term
+        self.share = share
         self.features = features
         begins = not self.ever_synchronised
         if followed:
             flows = followed.begin_reading(features)
         else:
             flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
+        if share is Share.REST:
+            flows = NoFlows(flows)
         self._packet_handlers = self._all_packet_handlers()
         self._presence.connected(self.wanted.presence())
         self.reading = ReadingBack(found, flows, self.wanted.route, begins, self._recall_some)
@@ -271,6 +300,10 @@ class ManagedSwitch:
         reading, self.reading = self.reading, None
         assert reading
         self._adopt_hosts(reading, now)
+        if self.share is Share.FLOWS:
+            self._has_flows = self.ever_synchronised = True
+            self.stop_waiting()
+            return []
         if reading.begins:
             self.egress.inherit(reading.egress, now)
             self.serving.read_back(reading.slots)
@@ -286,7 +319,7 @@ class ManagedSwitch:
         return reading.resized
 
     def disconnected(self) -> Reaction:
-        self.synchronised = False
+        self.synchronised = self._has_flows = False
         self.reading = None
         self.reconciler.disconnected()
         self.installed.disconnected()
@@ -303,6 +336,8 @@ class ManagedSwitch:
             errors = self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)
             return Reaction([*errors], events=self._dropped([Drop.TOO_LARGE]))
         handler = self._packet_handlers.get(kind) if kind else None
+        if self.share is Share.REST and kind in self.engine.checked_kinds:
+            return self._look_for_client(in_port, frame, now)
         if handler is None or not (self.serves_flows if kind in _OF_FLOWS else self.synchronised):
             return Reaction(events=self._dropped([Drop.UNEXPECTED]))
         try:
@@ -317,6 +352,8 @@ class ManagedSwitch:
         They are, also while a switch is read back that was connected before.  Of another they are as soon as they are
         adopted: new flows do not wait until everything has been compared.
         """
+        if self.share is not Share.ALL:
+            return self._has_flows
         reading = self.reading
         return self.synchronised or (reading is not None and (self.ever_synchronised or reading.knows_flows))
 
@@ -344,6 +381,46 @@ class ManagedSwitch:
             if not (lost and reaction.messages):  # many clients may have lost their connections at once, by no fault
                 self._throttle.refused(in_port)
         return reaction
+
+    def is_for_leader(self, cookie: int, in_port: int, frame: bytes) -> bool:
+        """Is this packet, where only flows are decided on here, about something else?
+
+        It is also if the client is not known yet at this port: the leader finds where hosts are.
+        """
+        kind = kind_of(cookie)
+        if kind not in _OF_FLOWS:
+            return True
+        if kind not in self.engine.checked_kinds or in_port == OFPP_CONTROLLER:
+            return False
+        try:
+            known = self.neighbours.is_at(frames.source_of(frame), in_port)
+            return not known and self.engine.flows.by_key(frames.parse_ip(frame).key) is None
+        except frames.BadFrame:
+            return False  # it is counted here
+
+    def _look_for_client(self, in_port: int, frame: bytes, now: float) -> Reaction:
+        """Its master does not know the source of this first packet: it gets it again when that is known."""
+        try:
+            source = frames.parse_ip(frame).key.source
+        except frames.BadFrame as error:
+            return Reaction(events=[FrameMalformed(self.name, str(error))])
+        if self.neighbours.is_at(source, in_port):
+            self._new_hosts[source] = None
+            return Reaction([as_received(in_port, frame)])
+        replies = self.neighbours.check_source(frame, source, in_port, now)
+        if not replies.frames:
+            self._throttle.refused(in_port)
+        return self._neighbours_replied(replies, now)
+
+    def pop_hosts(self) -> Hosts:
+        """Where hosts are whose master has to know it, since the last call."""
+        new, self._new_hosts = self._new_hosts, {}
+        return {address: self.neighbours.get(address) for address in new}
+
+    def set_hosts(self, hosts: Hosts) -> None:
+        """The leader has found them."""
+        for address, neighbour in hosts.items():
+            self.neighbours.told(address, neighbour)
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).icmp_type < 0:
@@ -381,6 +458,8 @@ class ManagedSwitch:
         messages += [as_received(port, frame) for port, frame in replies.verified]
         for frame in replies.unreachable:
             messages += self._answers.host_unreachable(frame, now)
+        if self.share is Share.REST:
+            self._new_hosts |= dict.fromkeys(replies.moved)
         watched = [address for address in (*replies.moved, *replies.missing) if self.neighbours.is_watched(address)]
         if watched:
             self._moved |= dict.fromkeys(watched)
@@ -450,9 +529,13 @@ class ManagedSwitch:
         errors = self._answers.ttl_expired(in_port, frame, now) if self.synchronised else ()
         return Reaction([*errors], events=self._dropped([Drop.TTL_EXPIRED]))
 
+    @property
+    def decides_on_flows(self) -> bool:
+        return self.synchronised if self.share is Share.ALL else self._has_flows
+
     def begin_sweep(self, now: float) -> Sweep | None:
         """Begin to read the counters of flows' rules, if that is due."""
-        return self.engine.begin_sweep(now) if self.synchronised else None
+        return self.engine.begin_sweep(now) if self.decides_on_flows else None
 
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:
@@ -474,7 +557,7 @@ class ManagedSwitch:
 
     def tick_flows(self, now: float, most: int) -> tuple[Reaction, bool]:
         """What time brings for up to ``most`` flows → is there more to do now?"""
-        if not self.synchronised:
+        if not self.decides_on_flows:
             return Reaction(), False
         reaction, more = self.engine.tick(now, most)
         if any(isinstance(event, RulesRepaired) for event in reaction.events):

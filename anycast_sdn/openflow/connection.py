@@ -35,7 +35,7 @@ from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.listener import Listener
-from anycast_sdn.openflow.outgoing import Outgoing
+from anycast_sdn.openflow.outgoing import WRITES, Outgoing
 from anycast_sdn.openflow.pending import (
     Bounced,
     PartOfReply,
@@ -130,6 +130,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self.monitors = Monitors()
         self._refusals: set[tuple[int, int]] = set()  # types and codes of errors that have been reported
         self._has_role = False  # it has been asked for a role
+        self._pass_on: Callable[[bytes], None] | None = None  # see ``become_manager``
         self._queue(_message(ofp.OFPT_HELLO, HELLO_XID))
 
     @property
@@ -205,6 +206,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     # ---------------------------------------------------------------- sending
 
     def send(self, messages: Iterable[Message]) -> None:
+        if self._pass_on:
+            self._pass_on(self._encode(self, messages))
+            return
         if not self.is_master:
             messages = [each for each in messages if isinstance(each, _CHANGE_NOTHING)]
         self._queue(self._encode(self, messages))
@@ -212,12 +216,38 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def become_master(self) -> None:
         self.is_master = True
 
+    def become_manager(self, pass_on: Callable[[bytes], None]) -> None:
+        """Another controller is the switch's master, and sends what is sent here: ``pass_on`` gives it these messages.
+
+        Questions are still asked here: a slave may.
+        """
+        self._pass_on = pass_on
+
+    @property
+    def is_manager(self) -> bool:
+        return self._pass_on is not None
+
+    def send_for_another(self, data: bytes) -> None:
+        """Send what another controller has passed on, while this one is the master.  Raises BadMessage."""
+        if not self.is_master:
+            return
+        messages, at = bytearray(data), 0
+        while at < len(data):
+            kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+            if length < _HEADER.size or at + length > len(data) or kind not in _PASSED_ON:
+                raise BadMessage(f"message type {kind} that is passed on")
+            if not data[at + 4] & codec.TICKET >> 24:  # our own requests have such numbers, too
+                messages[at + 4 : at + 8] = bytes(4)
+            at += length
+        self._queue(bytes(messages))
+
     def become_slave(self) -> int:
         """Another controller is, or becomes, the switch's master → how many messages are not sent for this reason.
 
         What was queued is dropped, questions are not waited for, and what was to be done ``later`` is not done.
         """
         self.is_master = False
+        self._pass_on = None
         self.session += 1
         self._pending.forget()
         return self.drop_writes()
@@ -451,7 +481,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _multipart(self, xid: int, body: bytes) -> None:
         if self.monitors.are_told_of(body):
             cookies = self.monitors.take(xid, body)
-            if cookies and self.is_master:
+            if cookies and (self.is_master or self.is_manager):
                 self._listener.rules_modified(self.id, cookies)
         else:
             self._pending.answer(xid, body)
@@ -485,6 +515,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
 
 _MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
+_PASSED_ON = WRITES | {ofp.OFPT_BARRIER_REQUEST, ofp.OFPT_SET_ASYNC}
 _CHANGE_NOTHING = (Barrier, ReportExpired)
 _FULL = frozenset((
     (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),

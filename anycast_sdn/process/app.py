@@ -21,6 +21,7 @@ from anycast_sdn.cluster.notes import NoNotes, Notes
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.life import Todo
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.controller_events import StoreFailed, StoreRecovered
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
@@ -41,6 +42,7 @@ from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
+from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
 from anycast_sdn.process.succession import Succession
@@ -55,6 +57,7 @@ from anycast_sdn.views.trends import Trends
 
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
+SHARING_S = 0.1
 FLOWS_S = 0.05  # how often what becomes of flows is collected, if somebody listens
 CHECKS_S = 0.05  # how often checks of servers that are due are made
 DATABASES_S = 0.5  # how often it is looked which databases of switches are due
@@ -108,6 +111,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed)
+        self.sharing: Sharing | None = None  # see ``share``
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.inspections = Inspections(controller, self._react, hub.Event)
@@ -170,10 +174,26 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     # ---------------------------------------------------------------- events of switches (connection.Listener)
 
     def packet_in(self, dpid: int, message: decoding.PacketInMessage) -> None:
-        if dpid not in self.connections:
+        if dpid not in self.connections or self._is_passed_on(dpid, message):
             return
         if not self.first_packets.add(dpid, kind_of(message.cookie), message):
             self._react(self.controller.packet_in(dpid, *message, now=time.monotonic()))
+
+    def _is_passed_on(self, dpid: int, message: decoding.PacketInMessage) -> bool:
+        """Is it about something that the leader decides?  Then it gets it."""
+        switch = self.controller.switches[dpid]
+        if self.sharing is None or switch.share is not Share.FLOWS or not switch.is_for_leader(*message):
+            return False
+        cookie, port, frame = message
+        self.sharing.pass_on(dpid, "packet_in", cookie, port, frame.hex())
+        return True
+
+    def _pass_on(self, dpid: int, event: str, *arguments: object) -> bool:
+        """As ``_is_passed_on``, of an event that is not about flows."""
+        if self.sharing is None or self.controller.switches[dpid].share is not Share.FLOWS:
+            return False
+        self.sharing.pass_on(dpid, event, *arguments)
+        return True
 
     @isolated
     def turn_ended(self, dpid: int) -> None:
@@ -195,11 +215,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                     hub.sleep(0)
 
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
-        if dpid in self.connections:
+        cookie, port, frame = message
+        if dpid in self.connections and not self._pass_on(dpid, "ttl_expired", cookie, port, frame.hex()):
             self._react(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
-        if dpid in self.connections:
+        if dpid not in self.connections:
+            return
+        if binding_of(cookie) or not self._pass_on(dpid, "rule_removed", cookie, deleted, unused):
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 
     def rule_of_others_removed(self, dpid: int, removed: bytes) -> None:
@@ -209,6 +232,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.connections.released.forget(dpid, now - role.quarantine_s, 2)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
+        if not binding_of(cookie) and self._pass_on(dpid, "rule_refused", cookie, full, reason):
+            return
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
         self.report(RulesRefused(self.connections.name(dpid), what, reason))
         self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
@@ -216,7 +241,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.connections.resync_later(dpid)
 
     def group_refused(self, dpid: int, number: int) -> None:
-        self._react(self.controller.group_refused(dpid, number, time.monotonic()))
+        if not self._pass_on(dpid, "group_refused", number):
+            self._react(self.controller.group_refused(dpid, number, time.monotonic()))
 
     def message_refused(self, dpid: int, reason: str) -> None:
         self.report(RulesRefused(self.connections.name(dpid), "a message", reason))
@@ -226,11 +252,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.inspections.modified(self.connections.channels[dpid], cookies)
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
-        if dpid in self.connections:
+        if dpid in self.connections and not self._pass_on(dpid, "port_changed", port, up):
             self._react(self.controller.port_changed(dpid, port, up, time.monotonic()))
 
     def confirmed(self, dpid: int, ticket: int) -> None:
         """The switch has answered a barrier."""
+        if self._pass_on(dpid, "confirmed", ticket):
+            return
         self._confirmations.append((time.monotonic() + CONFIRMED_AFTER_S, (dpid, ticket)))
 
     def _handle_confirmations(self) -> None:
@@ -265,6 +293,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``."""
         self._react(self.controller.set_groups(groups, time.monotonic()))
         self.drain_edges(drained_edges)
+        if self.sharing:
+            self.sharing.tell_now()
         self.bgp.exchange(time.monotonic())
         self._until_confirmed()
 
@@ -305,6 +335,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         for dpid in gained:
             self.connections.take_role(dpid)
         self.connections.forget_as_follower()
+        self.connections.look_at_shares()
 
     def when_it_begins_anew(self, act: Callable[[], None]) -> None:
         """``act`` is called after the controller has forgotten what it knew: another one has decided meanwhile."""
@@ -336,6 +367,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.connections.end_long_introductions(now)
         self.reporting.tick(now)
         turn_ends = now + SLICE_S
+        if self.sharing and not self._cluster.leads():
+            self._react(self.controller.tick_told(now))
         for dpid in self.controller.switches:
             self._tick_switch(dpid, now)
             if time.monotonic() > turn_ends:
@@ -456,6 +489,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def subscribe(self, subscriber: Callable[[Event], None]) -> None:
         """It gets what happens from now on."""
         self._subscribers = (*self._subscribers, subscriber)
+
+    def share(self, lines: Lines, cluster: Masters) -> None:
+        """From now on, in a cluster where switches may have several masters."""
+        self.sharing = Sharing(
+            self.controller, cluster, self.connections, lines, self._react, self, self.succession.tried
+        )
+        self.connections.shares = True
+        self.threads.append(hub.spawn(self._every, SHARING_S, self.sharing.beat))
 
     def log_bindings(self, log: BindingLogService) -> None:
         """From now on."""

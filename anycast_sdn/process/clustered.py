@@ -82,6 +82,7 @@ class Clustered:
         )
         self.cluster.join(hub.sleep)
         raising.must_be_known()  # from now on it is not raised beyond what this one knows
+        self.cluster.hear(lambda: self._peers.reached)
         self.watch = ClusterWatch(self._peers, self._mirror, agreement, self.cluster, raising)
         self.notes = EtcdNotes(self._mirror, member)
         self._ended, self._woken = threading.Event(), threading.Event()
@@ -95,6 +96,7 @@ class Clustered:
         return self._peers.serve(own, self.cluster.leads, report)
 
     def keep_flows(self, app: AnycastApp) -> FlowKeeper | None:
+        app.share(self._peers, self.cluster)
         return share(self._database, app, self.cluster, self._peers)
 
     def share_events(self, journal: Journal, report: Callable[[Event], None]) -> SharedEvents:

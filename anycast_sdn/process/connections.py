@@ -26,6 +26,7 @@ from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer, Turn
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import (
     SwitchConnected,
@@ -118,6 +119,7 @@ class Connections:
         self._witnesses: set[Channel] = set()  # over which a switch was connected while it had another master
         self._ahead = ReadAhead(controller, later)
         self.released = Released()
+        self.shares = False  # may others be masters of switches on which this controller decides, as the leader?
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
         self._mastered: dict[int, _Mastered] = {}  # datapath id → as this controller was its master last
@@ -138,13 +140,19 @@ class Connections:
         """Is this controller the master of any switch?"""
         return any(switch.is_master for switch in self.channels.values())
 
+    def generation(self, dpid: int) -> int:
+        """By which this controller has become the switch's master last; 0: it never was."""
+        mastered = self._mastered.get(dpid)
+        return mastered.generation if mastered else 0
+
     def name(self, dpid: int) -> str:
         return self._controller.switches[dpid].name
 
     def send(self, out: Outbox) -> None:
         """To those of the switches that are connected and of which this controller is the master."""
         for dpid, messages in out.items():
-            if (switch := self.channels.get(dpid)) and self._cluster.is_master(dpid):
+            switch = self.channels.get(dpid)
+            if switch and (self._cluster.is_master(dpid) or (self.shares and switch.is_manager)):
                 self._send_to(switch, messages)
         if self._comparing:
             self._report_ready_switches()
@@ -238,10 +246,12 @@ class Connections:
         last, now = self._mastered.get(switch.id), _Mastered(claim.generation, self._cluster.term())
         self._mastered[switch.id] = now
         is_known = last is not None and _was_only_master(last, now, answered, turn)
-        if not is_known and self._controller.switches[switch.id].ever_synchronised:
+        managed = self._controller.switches[switch.id]
+        if not is_known and managed.ever_synchronised and managed.share is not Share.REST:
             self.forget()
         if switch.is_master:
             return  # by another generation
+        self.manage_no_more(switch.id)
         self._take_up(switch)
 
     def _take_up(self, switch: Channel) -> None:
@@ -249,6 +259,48 @@ class Connections:
         switch.become_master()
         self._react(Outcome(events=[SwitchMastered(self.name(switch.id))]))
         self._ahead.take_over(switch, partial(self._introduce, switch))
+
+    # ---------------------------------------------------------------- switches whose flows have another master
+
+    def manage(self, dpid: int, pass_on: Callable[[bytes], None], generation: int, tried: Tried | None) -> None:
+        """As the leader: decide on all of this switch but its flows, which its master does, who sends what is written.
+
+        ``tried``: by the master.
+        """
+        switch = self.channels[dpid]
+        self._ahead.end(switch)
+        switch.become_manager(pass_on)
+        self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
+        self._introducing[switch] = time.monotonic()
+        managed = self._controller.switches[dpid]
+        known = managed.features if managed.ever_synchronised else None
+        done = partial(self._introduced, None, share=Share.REST, term=generation)
+        Introduction(switch, managed.meters, known, done, tried, flows=False).begin()
+
+    def manage_no_more(self, dpid: int) -> None:
+        """Its master has gone, or this controller becomes it."""
+        switch = self.channels.get(dpid)
+        if switch is None or not switch.is_manager:
+            return
+        self._stop(switch)
+        self._react(Outcome(events=[SwitchReleased(self.name(dpid), 0)]))
+        self._react(self._controller.disconnected(dpid, time.monotonic()))
+        switch.send([ReportExpired(False)])
+        self._ahead.begin(switch)
+
+    def look_at_shares(self) -> None:
+        """This controller may lead now, or lead no more: it decides on more, or less, of its switches."""
+        if not self.shares:
+            return
+        wanted, switches = self._share, self._controller.switches
+        masters = [switches[dpid] for dpid, switch in self.channels.items() if switch.is_master]
+        if any(switch.share is not wanted and switch.ever_synchronised for switch in masters):
+            self.forget()
+
+    @property
+    def _share(self) -> Share:
+        """Of the switches whose master this controller is."""
+        return Share.FLOWS if self.shares and not self._cluster.leads() else Share.ALL
 
     def is_slave(self, dpid: int) -> None:
         """The switch has refused a write of ours."""
@@ -285,8 +337,9 @@ class Connections:
     def forget(self) -> None:
         """What is known may be out of date: the controller begins anew, and reads the switches whose master it is."""
         masters = [switch for switch in self.channels.values() if switch.is_master]
-        for switch in masters:
-            self._stop(switch)
+        for switch in self.channels.values():
+            if switch.is_master or switch.is_manager:
+                self._stop(switch)
         for dpid, managed in self._controller.switches.items():
             self.released.keep(dpid, managed.engine.resting())
         self._begin_anew()
@@ -320,7 +373,7 @@ class Connections:
             del self.channels[switch.id]
             self._asked.pop(switch.id, None)
             self._cluster.disconnected(switch.id)
-            if switch.is_master:
+            if switch.is_master or switch.is_manager:
                 self._react(self._controller.disconnected(switch.id, time.monotonic()))
                 self.forget_as_follower()
 
@@ -355,17 +408,25 @@ class Connections:
             switch.close(f"it has not sent its features and rules within {INTRODUCTION_S:.0f} s")
 
     def _introduced(
-        self, followed: Following | None, switch: Channel, found: Tables, features: Features, ports: dict[int, bool]
+        self,
+        followed: Following | None,
+        switch: Channel,
+        found: Tables,
+        features: Features,
+        ports: dict[int, bool],
+        share: Share | None = None,
+        term: int = 0,
     ) -> None:
+        """``share``: None: as of a master; ``term``: of a switch that has another master."""
         if self._introducing.pop(switch, None) is None:
             return
         if switch in self._to_introduce_again:
             self._to_introduce_again.discard(switch)
             self._introduce(switch)
             return
-        mastered = self._mastered.get(switch.id)
-        term = mastered.generation if mastered else 0
-        self._controller.begin_reading(switch.id, found, features, term, None if found.unlisted else followed)
+        term = term or self.generation(switch.id)
+        followed = None if found.unlisted else followed
+        self._controller.begin_reading(switch.id, found, features, term, followed, share or self._share)
         self._controller.rest(switch.id, self.released.pop(switch.id), time.monotonic())
         seen = Found(len(found.flows), found.had_others, found.unlisted)
         self._read_on(switch, self._controller.switches[switch.id].reading, seen, ports)
@@ -395,7 +456,8 @@ class Connections:
         self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))
         garbage.exempt_new()  # all its rules
         self._ready()
-        self._comparing[switch] = found
+        if self._controller.switches[switch.id].share is not Share.FLOWS:
+            self._comparing[switch] = found
 
     def _report_ready_switches(self) -> None:
         """A switch that has connected is ready when all wanted rules have been sent to it."""

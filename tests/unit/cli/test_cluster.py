@@ -90,7 +90,7 @@ def test_members_are_steered(capsys: pytest.CaptureFixture[str], verb: str) -> N
     assert text.startswith("m1 ")
 
 
-def test_a_switch_cannot_be_moved_alone_yet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_switch_is_moved_to_a_member(capsys: pytest.CaptureFixture[str]) -> None:
     status, text, asked = printed(capsys, None, "move", "arh1", "m1")
-    assert (status, asked) == (1, [])
-    assert "the leader is the master of all switches" in text
+    assert (status, asked) == (0, ["POST /v1/cluster/members/m1/switches/arh1"])
+    assert text.strip() == "m1 is the master of arh1"
