@@ -29,6 +29,7 @@ from typing import Any, NamedTuple
 from anycast_sdn.cli import options
 from anycast_sdn.core.model import AnycastError
 from anycast_sdn.core.places import Rest
+from anycast_sdn.core.words import listed
 
 TIMEOUT_S = 10
 TOKEN = "ANYCAST_SDN_TOKEN"  # in the environment
@@ -104,6 +105,10 @@ def controller(arguments: argparse.Namespace) -> Controller:
     """The one that a command is about."""
     if arguments.key and not arguments.cert:
         raise AnycastError("--key is of a certificate: give that, too, with --cert")
+    given = [option for option, file in (("--ca", arguments.ca), ("--cert", arguments.cert)) if file]
+    if given and arguments.rest.scheme != "https":
+        have = "is" if len(given) == 1 else "are"
+        raise AnycastError(f"{listed(given)} {have} for https, and --rest is {arguments.rest}: write https://")
     certificate = (arguments.cert, arguments.key) if arguments.cert else None
     return Controller(arguments.rest, _token(arguments.token_file), arguments.ca, certificate)
 

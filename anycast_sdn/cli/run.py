@@ -13,15 +13,19 @@ import logging
 import os
 import socket
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anycast_sdn.cli import options
+from anycast_sdn.cli import etcd, options
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.places import Rest
 from anycast_sdn.core.words import address as written
-from anycast_sdn.core.words import listed
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.log_format import FORMATS
+
+BINDING_LOG_DAYS = 90.0
+SOCKET_MODE = 0o600
 
 _DESCRIPTION = """\
 Run the controller of a network until SIGTERM or SIGINT. Switches keep their rules when it ends.
@@ -45,8 +49,8 @@ def add_to(commands: Any) -> None:
     parser.add_argument("--binding-log", type=options.path, metavar="PATH",
                         help="write who has which translation address, and when, to this file and those beside it "
                              "(docs/attribution.md)")
-    parser.add_argument("--binding-log-days", type=options.seconds, default=90.0, metavar="DAYS",
-                        help="how long its records are kept (default 90)")
+    parser.add_argument("--binding-log-days", type=options.seconds, metavar="DAYS",
+                        help=f"how long its records are kept (default {BINDING_LOG_DAYS:g})")
     _add_ovsdb(parser)
     _add_etcd(parser)
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"],
@@ -70,7 +74,7 @@ def _add_rest(parser: argparse.ArgumentParser) -> None:
                         help="its key, unencrypted, unless that is in the same file")
     parser.add_argument("--rest-client-ca", type=options.path, metavar="PEM",
                         help="REST clients need certificates that these CAs have signed")
-    parser.add_argument("--rest-socket-mode", type=options.mode, default=0o600, metavar="MODE",
+    parser.add_argument("--rest-socket-mode", type=options.mode, metavar="MODE",
                         help="mode of unix sockets: whoever may open one may do everything (default 600)")
     parser.add_argument("--rest-host", type=options.host_name, action="append", default=[], metavar="NAME",
                         help="a host name that REST clients use, besides the address; may be repeated")
@@ -98,17 +102,15 @@ def _add_etcd(parser: argparse.ArgumentParser) -> None:
                         help="where the others reach this one (default: the address from which this host reaches etcd, "
                              "port 6654; any port if that is this machine). With --etcd-cert, --etcd-key and --etcd-ca "
                              "it is encrypted")
-    for option, meaning in (
-        ("--etcd-cert", "the controller's certificate for etcd, if its URLs are https"),
-        ("--etcd-key", "its key, unencrypted"),
-        ("--etcd-ca", "the certificates of the CAs that have signed etcd's"),
-    ):
-        parser.add_argument(option, type=options.path, metavar="PEM", help=meaning)
+    etcd.add_to(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    _must_be_for_a_cluster(arguments)
+    etcd.must_fit(arguments, "--member", "--peer")
+    user = etcd.user(arguments)
+    os.environ.pop(etcd.PASSWORD, None)  # no process that this one starts needs it
     places = arguments.rest or [options.listening(options.REST)]
+    _must_have_effect(arguments, places)
     for place in places:
         if place.scheme != "unix" and overlap(arguments.openflow, place[:2]):
             given = f"{written(*arguments.openflow)} (--openflow) and {written(*place[:2])} (--rest)"
@@ -128,7 +130,6 @@ def _run(arguments: argparse.Namespace) -> int:
     for verbose in ("os_ken", "OSKenApp"):
         logging.getLogger(verbose).setLevel(logging.WARNING)
     logging.getLogger("bgpspeaker").setLevel(logging.CRITICAL)  # ``routing.bgp`` reports the same once, and shorter
-    from anycast_sdn.etcd.client import Tls
     from anycast_sdn.ovsdb.database import TlsFiles
     from anycast_sdn.process.binding_log import BindingLogOptions
     from anycast_sdn.process.deployment import EtcdOptions, default_member
@@ -141,31 +142,30 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.rest_tls_cert,
         arguments.rest_tls_key,
         arguments.rest_client_ca,
-        arguments.rest_socket_mode,
+        SOCKET_MODE if arguments.rest_socket_mode is None else arguments.rest_socket_mode,
         arguments.tokens,
         arguments.rest_require_if_match,
     )
-    log = arguments.binding_log
-    binding_log = BindingLogOptions(Path(log), arguments.binding_log_days) if log else None
+    log, days = arguments.binding_log, arguments.binding_log_days
+    binding_log = BindingLogOptions(Path(log), BINDING_LOG_DAYS if days is None else days) if log else None
     files = (arguments.ovsdb_key, arguments.ovsdb_cert, arguments.ovsdb_ca)
     if any(files) and not all(files):
         raise ConfigurationError("--ovsdb-key, --ovsdb-cert and --ovsdb-ca go together: give all three")
     ovsdb = TlsFiles(*files) if all(files) else None
-    etcd = None
+    several = None
     if arguments.etcd:
-        tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
-        etcd = EtcdOptions(arguments.etcd, arguments.member or default_member(), tls, arguments.peer)
-    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, etcd)
+        name = arguments.member or default_member()
+        several = EtcdOptions(arguments.etcd, name, etcd.tls(arguments), user, arguments.peer)
+    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, several)
     return 0
 
 
-def _must_be_for_a_cluster(arguments: argparse.Namespace) -> None:
-    """Raises ConfigurationError where options of a cluster are given, and it is not said which."""
-    names = ("--member", "--peer", "--etcd-cert", "--etcd-key", "--etcd-ca")
-    given = [name for name in names if getattr(arguments, name.strip("-").replace("-", "_"))]
-    if given and not arguments.etcd:
-        verb = "is" if len(given) == 1 else "are"
-        raise ConfigurationError(f"{listed(given)} {verb} for several controllers: say where their etcd is (--etcd)")
+def _must_have_effect(arguments: argparse.Namespace, places: Iterable[Rest]) -> None:
+    """Raises ConfigurationError for an option without what it is about."""
+    if arguments.rest_socket_mode is not None and all(place.scheme != "unix" for place in places):
+        raise ConfigurationError("--rest-socket-mode is for unix sockets: say where one is (--rest unix:PATH)")
+    if arguments.binding_log_days is not None and not arguments.binding_log:
+        raise ConfigurationError("--binding-log-days is for the binding log: say where that is (--binding-log)")
 
 
 def overlap(one: tuple[str, int], other: tuple[str, int]) -> bool:

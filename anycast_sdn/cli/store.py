@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from anycast_sdn.cli import options
+from anycast_sdn.cli import etcd, options
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.words import counted
 
@@ -70,7 +70,7 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     options.add_file(network)
     network.add_argument("--etcd", type=options.endpoints, required=True, metavar="URL[,URL…]", help="where etcd is")
-    _add_tls(network)
+    etcd.add_to(network)
     network.set_defaults(act=_network)
 
 
@@ -78,22 +78,14 @@ def _add_place(verb: Any) -> None:
     where = verb.add_mutually_exclusive_group(required=True)
     where.add_argument("--database", type=options.path, metavar="PATH", help="the controller's --database")
     where.add_argument("--etcd", type=options.endpoints, metavar="URL[,URL…]", help="the controllers' --etcd")
-    _add_tls(verb)
-
-
-def _add_tls(verb: Any) -> None:
-    for option, meaning in (
-        ("--etcd-cert", "a certificate for etcd, if its URLs are https"),
-        ("--etcd-key", "its key, unencrypted"),
-        ("--etcd-ca", "the certificates of the CAs that have signed etcd's"),
-    ):
-        verb.add_argument(option, type=options.path, metavar="PEM", help=meaning)
+    etcd.add_to(verb)
 
 
 def _export(arguments: argparse.Namespace) -> int:
     from anycast_sdn.description import reading
     from anycast_sdn.store.moving import exported
 
+    etcd.must_fit(arguments)
     network = reading.load(arguments.file)
     if arguments.database and not os.path.exists(arguments.database):
         raise ConfigurationError(f"{arguments.database}: there is no such file")
@@ -119,6 +111,7 @@ def _import(arguments: argparse.Namespace) -> int:
     from anycast_sdn.description import reading
     from anycast_sdn.store.moving import differences, imported
 
+    etcd.must_fit(arguments)
     network = reading.load(arguments.file)
     source = "standard input" if arguments.input == "-" else arguments.input
     try:
@@ -147,6 +140,7 @@ def _network(arguments: argparse.Namespace) -> int:
     from anycast_sdn.description import reading
     from anycast_sdn.etcd.client import EtcdError
 
+    etcd.must_fit(arguments)
     network = reading.load(arguments.file)
     try:
         changed = Agreement(_mirror(arguments, network), network).accept()
@@ -169,11 +163,11 @@ def _store(arguments: argparse.Namespace, network: Network) -> Store:
 
 def _mirror(arguments: argparse.Namespace, network: Network) -> Mirror:
     """Raises ConfigurationError."""
-    from anycast_sdn.etcd.client import Etcd, EtcdError, Tls
+    from anycast_sdn.etcd.client import Etcd, EtcdError
     from anycast_sdn.etcd.mirror import Mirror
 
-    tls = Tls(arguments.etcd_cert, arguments.etcd_key, arguments.etcd_ca)
-    mirror = Mirror(Etcd(arguments.etcd, tls), f"/anycast-sdn/{network.name}/")
+    client = Etcd(arguments.etcd, etcd.tls(arguments), user=etcd.user(arguments))
+    mirror = Mirror(client, f"/anycast-sdn/{network.name}/")
     try:
         mirror.load()
     except EtcdError as error:

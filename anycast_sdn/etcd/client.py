@@ -10,6 +10,7 @@ The rules that it keeps:
 - Nothing is ever read that may be out of date: all reads are linearizable.
 - Green threads share one connection, a request at a time; each watch has one of its own.
 - A message names the endpoint that it comes from.  What etcd answers is bounded.
+- Where etcd has users, a token stands for ours; what it refuses for want of one is asked again with a new one.
 - An etcd whose quota is used up answers all that reads, keeps leases, and takes nothing: ``full`` says so.
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import socket
 import ssl
 import threading
@@ -28,6 +28,8 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.etcd.advice import FULL, advice, reason_of
+from anycast_sdn.etcd.users import AUTHENTICATE, AUTHENTICATE_S, NO_USERS, User, refuses_token
 
 DEADLINE_S = 0.5  # an election makes requests wait; another endpoint may answer at once
 PAGE = 250  # keys in an answer: read and decoded in some milliseconds
@@ -40,6 +42,10 @@ _WATCH_HEADERS = {"Content-Type": "application/json", "Grpc-Metadata-hasleader":
 
 class EtcdError(Exception):
     """etcd cannot be reached, or has refused a request: nothing was changed."""
+
+
+class TokenRefused(EtcdError):
+    """etcd wants a token, and has done nothing."""
 
 
 class Unsure(EtcdError):
@@ -136,11 +142,14 @@ class Etcd:
         tls: Tls | None = None,
         connect: Callable[..., socket.socket] = socket.create_connection,
         lock: Any = None,
+        user: User | None = None,
     ) -> None:
         """Raises ConfigurationError."""
         self.endpoints = [_checked(endpoint) for endpoint in endpoints]
         self._tls = _context(tls) if any(each.startswith("https:") for each in self.endpoints) else None
         self._connect = connect
+        self._user = user
+        self._token = ""  # that stands for the user; "" while etcd wants none
         self._at = 0  # the endpoint in use
         self._has_certificate = bool(tls and tls.certificate)
         self._answering: set[str] = set()  # endpoints that have answered
@@ -223,9 +232,9 @@ class Etcd:
         try:
             connection = self._opened(endpoint, deaf_s)
         except OSError as error:
-            raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+            raise EtcdError(f"{endpoint}: {reason_of(error)}") from error
         try:
-            connection.request("POST", "/v3/watch", body, _WATCH_HEADERS)
+            connection.request("POST", "/v3/watch", body, {**_WATCH_HEADERS, **self._fields()})
             response = connection.getresponse()
             while line := response.readline(MOST_BYTES):
                 result = json.loads(line).get("result")
@@ -239,7 +248,7 @@ class Etcd:
                     yield Changes(revision, list(map(_change, events)))
             raise EtcdError(f"{endpoint}: the watch was ended")
         except (OSError, http.client.HTTPException, ValueError, KeyError, AttributeError) as error:
-            raise EtcdError(f"{endpoint}: {_reason(error)}") from error
+            raise EtcdError(f"{endpoint}: {reason_of(error)}") from error
         finally:
             connection.close()
 
@@ -248,14 +257,14 @@ class Etcd:
         try:
             connection = self._opened(endpoint, DEADLINE_S)
         except OSError as error:
-            return _reason(error)
+            return reason_of(error)
         try:
             connection.request("GET", "/health")
             answer = json.loads(_content(connection.getresponse(), time.monotonic() + DEADLINE_S))
             healthy = str(answer.get("health")).lower() == "true"
             return "" if healthy else str(answer.get("reason") or "it says that it is not healthy")
         except (OSError, http.client.HTTPException, ValueError, AttributeError) as error:
-            return _reason(error)
+            return reason_of(error)
         finally:
             connection.close()
 
@@ -269,43 +278,75 @@ class Etcd:
     def _endpoint(self) -> str:
         return self.endpoints[self._at]
 
+    @property
+    def has_asked_for_user(self) -> bool:
+        """If not, whoever reaches it may do anything there."""
+        return bool(self._token)
+
+    def _fields(self) -> dict[str, str]:
+        return {"Authorization": self._token} if self._token else {}
+
     def _ask(self, path: str, body: dict[str, Any], repeat: bool = False) -> Any:
         """``repeat``: it changes nothing, so another endpoint may be asked the same.  Raises EtcdError, Unsure."""
         text = json.dumps(body)
         with self._turn:
-            for last in [*[False] * max(1, len(self.endpoints) - 1), True]:  # at least twice: etcd may have restarted
-                endpoint = self._endpoint
-                try:
-                    return self._answered(endpoint, path, text)
-                except Unsure:
-                    self.use_another_endpoint()
-                    if last or not repeat:
-                        raise
-                except OSError as error:  # it was not sent
-                    self.use_another_endpoint()
-                    if last:
-                        ended = isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError | ConnectionResetError)
-                        is_tls = endpoint.startswith("https:") and endpoint not in self._answering
-                        hint = " (if it does not speak TLS: write http://)" if ended and is_tls else ""
-                        raise EtcdError(f"{endpoint}: {_reason(error)}{hint}") from error
-            raise AssertionError
+            try:
+                return self._tried(path, text, repeat)
+            except TokenRefused:
+                if not self._user:
+                    raise
+                self._authenticate(self._user)
+                return self._tried(path, text, repeat)
+
+    def _authenticate(self, user: User) -> None:
+        """Raises EtcdError."""
+        self._token = ""
+        try:
+            text = json.dumps({"name": user.name, "password": user.password()})
+            self._token = str(self._tried(AUTHENTICATE, text, repeat=True)["token"])
+        except (Unsure, ConfigurationError, KeyError) as error:  # what this is for was not even asked
+            raise EtcdError(f"no token for the user {user.name}: {error}") from error
+        except EtcdError as error:
+            if NO_USERS not in str(error):  # it had
+                raise
+
+    def _tried(self, path: str, text: str, repeat: bool) -> Any:
+        """At one endpoint after the other.  Raises EtcdError, Unsure."""
+        for last in [*[False] * max(1, len(self.endpoints) - 1), True]:  # at least twice: etcd may have restarted
+            endpoint = self._endpoint
+            try:
+                return self._answered(endpoint, path, text)
+            except Unsure:
+                self.use_another_endpoint()
+                if last or not repeat:
+                    raise
+            except OSError as error:  # it was not sent
+                self.use_another_endpoint()
+                if last:
+                    ended = isinstance(error, ssl.SSLZeroReturnError | ssl.SSLEOFError | ConnectionResetError)
+                    is_tls = endpoint.startswith("https:") and endpoint not in self._answering
+                    hint = " (if it does not speak TLS: write http://)" if ended and is_tls else ""
+                    raise EtcdError(f"{endpoint}: {reason_of(error)}{hint}") from error
+        raise AssertionError
 
     def _answered(self, endpoint: str, path: str, text: str) -> Any:
         """Raises OSError if the request could not be sent, EtcdError, Unsure."""
-        ends_at = time.monotonic() + DEADLINE_S
+        within_s = AUTHENTICATE_S if path == AUTHENTICATE else DEADLINE_S
+        ends_at = time.monotonic() + within_s
         if self._connection is None or self._connection.sock is None:
             self._connection = self._opened(endpoint, DEADLINE_S)
         connection = self._connection  # others may go to another endpoint meanwhile
         try:
-            connection.sock.settimeout(DEADLINE_S)
-            connection.request("POST", f"/v3/{path}", text, {"Content-Type": "application/json"})
+            connection.sock.settimeout(within_s)
+            fields = {"Content-Type": "application/json", **self._fields()}
+            connection.request("POST", f"/v3/{path}", text, fields)
             response = connection.getresponse()
             content = _content(response, ends_at)
         except (OSError, http.client.HTTPException) as error:
             if isinstance(error, ssl.SSLError) and "ALERT" in str(error):  # it refuses our certificate
                 self._drop()
-                raise EtcdError(f"{endpoint}: {_reason(error)}") from error
-            raise Unsure(f"{endpoint}: {_reason(error)}{self._hint(endpoint, error)}") from error
+                raise EtcdError(f"{endpoint}: {reason_of(error)}") from error
+            raise Unsure(f"{endpoint}: {reason_of(error)}{self._hint(endpoint, error)}") from error
         try:
             answer = json.loads(content)
             said = str(answer.get("error", response.status))
@@ -320,10 +361,10 @@ class Etcd:
         if response.status == http.client.OK:
             self._drop()
             raise Unsure(f"{endpoint}: not an answer of etcd: {said}")
-        reason = f"{endpoint}: {said}{_advice(said)}"
-        if _FULL in said:
+        reason = f"{endpoint}: {said}{advice(said)}"
+        if FULL in said:
             self.full = self.full or reason  # each endpoint would say so
-        raise EtcdError(reason)
+        raise TokenRefused(reason) if refuses_token(said) else EtcdError(reason)
 
     def _hint(self, endpoint: str, error: Exception) -> str:
         """What may be wrong where an endpoint ends the first connection without a word."""
@@ -364,36 +405,6 @@ def _content(response: http.client.HTTPResponse, ends_at: float) -> bytes:
             raise TimeoutError("timed out")
     response.close()  # read1 does not, and a connection takes no other request before
     return bytes(content)
-
-
-_FULL = "database space exceeded"
-# What etcd or TLS says → what to do.
-_ADVICE = (
-    ("user name is empty", "it wants a user's name and password, which this program has not: give it certificates "
-                           "instead (etcd --client-cert-auth, and --etcd-cert here)"),
-    ("permission denied", "the user of this certificate may not do that in etcd"),
-    ("invalid auth token", "it wants a user's name and password, which this program has not"),
-    ("CERTIFICATE_REQUIRED", "it wants a certificate: --etcd-cert and --etcd-key"),
-    ("BAD_CERTIFICATE", "it does not accept the certificate of --etcd-cert, or wants one"),
-    ("UNKNOWN_CA", "it does not know the CA of the certificate of --etcd-cert"),
-    ("CERTIFICATE_VERIFY_FAILED", "its certificate is not accepted here: --etcd-ca"),
-    ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// instead of https://"),
-    ("HTTP request to an HTTPS server", "it speaks TLS: write https:// instead of http://"),
-    (_FULL, "its quota is used up: etcdctl compaction, defrag, and alarm disarm"),
-    ("404", "it has no API v3 in JSON: etcd 3.4 or later is needed"),
-)  # fmt: skip
-
-
-def _advice(said: str) -> str:
-    return next((f": {advice}" for words, advice in _ADVICE if words in said), "")
-
-
-def _reason(error: Exception) -> str:
-    number = getattr(error, "errno", None)
-    if number and not isinstance(error, ssl.SSLError | socket.gaierror):  # eventlet has no words for it
-        return os.strerror(number)
-    said = getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return f"{said}{_advice(said.replace(' ', '_').upper() if isinstance(error, ssl.SSLError) else said)}"
 
 
 def _checked(endpoint: str) -> str:

@@ -5,11 +5,13 @@ Imported where there is ``--etcd`` only: a controller that is alone knows nothin
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from eventlet import patcher
 from os_ken.lib import hub
@@ -22,6 +24,7 @@ from anycast_sdn.cluster.lease import Lease
 from anycast_sdn.cluster.raising import Raising
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
+from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Network
 from anycast_sdn.etcd.client import Etcd, EtcdError
 from anycast_sdn.etcd.mirror import Mirror
@@ -60,9 +63,10 @@ class Clustered:
     def __init__(self, options: EtcdOptions, network: Network, rest: str, database: str) -> None:
         """Raises ConfigurationError."""
         self._database = database
-        self._etcd = Etcd(options.endpoints, options.tls)
+        self._etcd = Etcd(options.endpoints, options.tls, user=options.user)
         sockets, threads = patcher.original("socket"), patcher.original("threading")
-        self._lease = Lease(lambda: Etcd(options.endpoints, options.tls, sockets.create_connection, threads.Lock()))
+        connect = sockets.create_connection
+        self._lease = Lease(lambda: Etcd(options.endpoints, options.tls, connect, threads.Lock(), options.user))
         self._mirror = Mirror(self._etcd, f"/anycast-sdn/{network.name}/", hub.sleep)
         agreement = Agreement(self._mirror, network)
         member = f"{options.member}-{secrets.token_hex(4)}"
@@ -73,6 +77,7 @@ class Clustered:
             agreement.join()
         except EtcdError as error:
             raise ConfigurationError(f"etcd cannot be read: {error} (--etcd)") from error
+        _warn_of(options, self._etcd)
         self.store = EtcdStore(self._mirror, f"etcd {', '.join(options.endpoints)}")
         place = options.peer or usual_place(options.endpoints)
         self._peers = Peers(PeerOptions(place, options.tls), self._mirror, member)
@@ -155,3 +160,22 @@ class Clustered:
     @isolated
     def _flush_notes(self) -> None:
         self.notes.flush()
+
+
+def _warn_of(options: EtcdOptions, etcd: Etcd) -> None:
+    """What is not as safe as it may look."""
+    if options.user and not etcd.has_asked_for_user:
+        LOG.warning("etcd asks nobody for a user, so whoever reaches it may change all of it: --etcd-user has no "
+                    "effect before 'etcdctl auth enable'")  # fmt: skip
+    plain = [each for each in options.endpoints if each.startswith("http:") and not _is_here(each)]
+    if options.user and plain:
+        LOG.warning("the password of --etcd-user is not encrypted on its way to %s: use https", listed(plain))
+
+
+def _is_here(url: str) -> bool:
+    """Is it on this machine?"""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

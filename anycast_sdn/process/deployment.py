@@ -17,6 +17,7 @@ from anycast_sdn.cluster.notes import NoNotes, Notes
 from anycast_sdn.cluster.steering import NoSteering, Steering
 from anycast_sdn.core.events import Event
 from anycast_sdn.etcd.client import Tls
+from anycast_sdn.etcd.users import User
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.flow_keeper import FlowKeeper, known_again
 from anycast_sdn.store.memory import MemoryStore
@@ -33,6 +34,7 @@ class EtcdOptions:
     endpoints: Sequence[str]
     member: str
     tls: Tls
+    user: User | None = None
     peer: tuple[str, int] | None = None  # where other members connect; None: see ``peers.usual_place``
 
 

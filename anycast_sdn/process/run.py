@@ -163,6 +163,9 @@ def _prepare_tls(network: Network, files: TlsFiles | None) -> None:
         for file in files:
             if not os.access(file, os.R_OK):
                 raise ConfigurationError(f"{file} of --ovsdb-key, --ovsdb-cert and --ovsdb-ca cannot be read")
+        if not any(switch.ovsdb.startswith("ssl:") for switch in network.switches):
+            reason = "are for switches with ovsdb: ssl:… in the network file, and there is none"
+            raise ConfigurationError(f"--ovsdb-key, --ovsdb-cert and --ovsdb-ca {reason}")
         use_tls(files)
         return
     for switch in network.switches:

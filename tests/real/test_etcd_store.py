@@ -257,13 +257,3 @@ class TestTls:
     def test_an_etcd_without_tls_is_said(self, etcd: EtcdServer, authority: Authority) -> None:
         with pytest.raises(EtcdError, match="write http://"):
             Etcd([etcd.url.replace("http", "https")], Tls(None, None, None)).below("/x/")
-
-
-def test_an_etcd_that_wants_a_user_is_said(tmp_path: Path) -> None:
-    with EtcdServer(tmp_path) as etcd:
-        etcd.ask("auth/user/add", name="root", password="x")
-        etcd.ask("auth/role/add", name="root")
-        etcd.ask("auth/user/grant", user="root", role="root")
-        etcd.ask("auth/enable")
-        with pytest.raises(EtcdError, match="it wants a user's name and password, which this program has not"):
-            Etcd([etcd.url]).below("/x/")

@@ -165,6 +165,8 @@ def test_what_is_wrong_with_a_certificate_is_said(tmp_path: Path, capsys: pytest
         with listening(context(name)) as (address, _):
             reported = complaint(capsys, "groups", "--rest", f"https://{address}", *options)
             assert reason in reported
+    for words, said in ((["--cert", "x"], "--cert is"), (["--ca", "x", "--cert", "x"], "--ca, --cert are")):
+        assert f"{said} for https" in complaint(capsys, "groups", "--rest", "http://127.0.0.1:1", *words)
     with listening(context("ctl")) as (address, given):
         assert main.main(["groups", "--rest", f"https://{address}", "--ca", file("ca.pem")]) == 0
         assert given == [""]

@@ -1,14 +1,15 @@
-"""``run``: what it says when it cannot listen."""
+"""``run``: what it says when it cannot listen, or an option does not fit."""
 
 from __future__ import annotations
 
+import argparse
 import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from anycast_sdn.cli import run
+from anycast_sdn.cli import etcd, main, run
 from tests.unit.command_line import COMMAND, complaint
 
 
@@ -56,12 +57,62 @@ def test_openflow_and_rest_need_addresses_of_their_own(
     [
         (["--member", "one"], "--member is for several controllers: say where their etcd is (--etcd)"),
         (["--peer", "192.0.2.1:6654", "--etcd-ca", "ca.pem"], "--peer, --etcd-ca are for several controllers"),
+        (["--etcd-user", "ctl"], "--etcd-user is for several controllers"),
     ],
 )
 def test_a_controller_that_is_to_be_one_of_several_needs_their_etcd(
     words: list[str], said: str, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert said in complaint(capsys, "run", str(file), *words)
+
+
+HTTP, HTTPS = ["--etcd", "http://127.0.0.1:1"], ["--etcd", "https://127.0.0.1:1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([*HTTP, "--etcd-cert", "a.pem"], "--etcd-cert is for TLS, and --etcd has http://127.0.0.1:1: nothing would"),
+        (["--etcd", "https://a:1,http://b:1", "--etcd-ca", "a.pem"], "--etcd-ca is for TLS, and --etcd has http://b:1"),
+        ([*HTTPS, "--etcd-key", "a.key"], "--etcd-key is of a certificate: give that, too, with --etcd-cert"),
+        ([*HTTP, "--etcd-password-file", "x"], "--etcd-password-file is of a user: give the name, too"),
+        ([*HTTP, "--etcd-user", "ctl"], "--etcd-user needs its password: --etcd-password-file, or the environment's"),
+        ([*HTTP, "--etcd-user", "ctl", "--etcd-password-file", "/x"], "/x: the password of --etcd-user cannot be read"),
+        ([*HTTP, "--etcd-user", "ctl", "--etcd-password-file", "/dev/null"], "/dev/null: has no password"),
+        (["--binding-log-days", "7"], "--binding-log-days is for the binding log: say where that is (--binding-log)"),
+        (["--rest-socket-mode", "660"], "--rest-socket-mode is for unix sockets: say where one is (--rest unix:PATH)"),
+    ],
+)
+def test_an_option_that_would_have_no_effect_is_refused(
+    words: list[str], said: str, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in complaint(capsys, "run", str(file), *words)
+
+
+def test_a_password_on_the_command_line_is_refused_and_not_repeated(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["run", str(file), *HTTP, "--etcd-user", "ctl:geheim"])
+    said = capsys.readouterr().err
+    assert "write the name alone, 'ctl'; the password is in --etcd-password-file" in said
+    assert "geheim" not in said
+
+
+def test_the_password_is_read_from_the_file_or_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(etcd.PASSWORD, " of the environment ")
+    (file := tmp_path / "password").write_text("one two\n")
+    given = argparse.Namespace(etcd_user="ctl", etcd_password_file=str(file))
+    user = etcd.user(given)
+    assert user is not None
+    assert (user.name, user.password()) == ("ctl", "one two")
+    file.write_text("three")
+    assert user.password() == "three"
+    other = etcd.user(argparse.Namespace(etcd_user="ctl", etcd_password_file=None))
+    assert other is not None
+    assert other.password() == " of the environment "
 
 
 @pytest.mark.parametrize(

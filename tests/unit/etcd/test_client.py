@@ -29,6 +29,7 @@ from anycast_sdn.etcd.client import (
     Unsure,
     Value,
 )
+from anycast_sdn.etcd.users import User
 
 HEADER = {"header": {"revision": "7"}}
 A = {"key": "L3gvYQ==", "value": "MQ==", "create_revision": "2", "mod_revision": "5", "lease": "9"}
@@ -47,6 +48,7 @@ class Endpoint:
 
     def __init__(self, *answers: bytes | None) -> None:
         self.asked: list[Any] = []
+        self.tokens: list[str] = []  # that came with each
         self._answers = list(answers)
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
@@ -70,6 +72,7 @@ class Endpoint:
                 while (field := file.readline().decode().strip()):
                     name, _, value = field.partition(": ")
                     fields[name.lower()] = value
+                self.tokens.append(fields.get("authorization", ""))
                 self.asked.append((line.split()[1].decode(), json.loads(file.read(int(fields["content-length"])))))
                 answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
                 if answer is None:
@@ -181,8 +184,8 @@ def test_an_answer_is_bounded(endpoint: Make, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("status", "error", "advice"),
     [
-        (400, "etcdserver: user name is empty", "give it certificates instead"),
-        (403, "etcdserver: permission denied", "the user of this certificate may not do that"),
+        (400, "etcdserver: user name is empty", "it wants a user's name and password: --etcd-user"),
+        (403, "etcdserver: permission denied", "its user may not do that: etcdctl role grant-permission"),
         (404, "404 page not found", "etcd 3.4 or later is needed"),
     ],
 )
@@ -193,6 +196,72 @@ def test_what_etcd_refuses_is_certain_and_says_what_to_do(
     with pytest.raises(EtcdError, match=advice) as caught:
         Etcd([there.url]).transact((), [Put("a", "1")])
     assert not isinstance(caught.value, Unsure)
+
+
+NO_NAME = http({"error": "etcdserver: user name is empty"}, 400)
+INVALID = http({"error": "etcdserver: invalid auth token"}, 401)
+WRONG = http({"error": "etcdserver: authentication failed, invalid user ID or password"}, 400)
+NOT_ENABLED = http({"error": "etcdserver: authentication is not enabled"}, 412)
+DONE = http({**HEADER, "succeeded": True})
+
+
+def token(number: int) -> bytes:
+    return http({**HEADER, "token": f"t{number}"})
+
+
+class TestUsers:
+    def test_a_token_is_got_when_it_is_wanted_and_again_when_it_does_not_count_any_more(self, endpoint: Make) -> None:
+        there = endpoint(NO_NAME, token(1), DONE, DONE, INVALID, token(2), DONE, http({**HEADER, "kvs": [A]}))
+        passwords = iter(["one", "two"])
+        client = Etcd([there.url], user=User("ctl", lambda: next(passwords)))
+        assert not client.has_asked_for_user
+        for number in range(3):
+            assert client.transact((), [Put("a", str(number))]).succeeded
+        assert client.has_asked_for_user
+        assert client.read("/x/a")
+        assert there.tokens == ["", "", "t1", "t1", "t1", "", "t2", "t2"]
+        asked = [body for path, body in there.asked if path == "/v3/auth/authenticate"]
+        assert asked == [{"name": "ctl", "password": "one"}, {"name": "ctl", "password": "two"}]
+
+    def test_a_watch_has_it_too(self, endpoint: Make) -> None:
+        events = [{"kv": A}]
+        there = endpoint(NO_NAME, token(1), DONE, watched({"result": {**HEADER, "events": events}}))
+        client = Etcd([there.url], user=User("ctl", lambda: "x"))
+        client.read("/x/a")
+        assert next(client.watch("/x/", 4, 2.0)).revision == 5
+        assert there.tokens[-1] == "t1"
+
+    @pytest.mark.parametrize(
+        ("answers", "reason"),
+        [
+            ((NO_NAME, WRONG), "--etcd-user, or its password, is wrong"),
+            ((NO_NAME, token(1), INVALID), "invalid auth token"),
+            ((NO_NAME, http({"error": "no leader"}, 503)), "no token for the user ctl: .*no leader"),
+            ((NO_NAME, http(HEADER)), "no token for the user ctl"),
+        ],
+    )
+    def test_without_one_nothing_is_done_and_the_reason_is_said(
+        self, endpoint: Make, answers: tuple[bytes, ...], reason: str
+    ) -> None:
+        client = Etcd([endpoint(*answers).url], user=User("ctl", lambda: "x"))
+        with pytest.raises(EtcdError, match=reason) as caught:
+            client.transact((), [Put("a", "1")])
+        assert not isinstance(caught.value, Unsure)
+
+    def test_a_password_that_cannot_be_read_any_more_is_said(self, endpoint: Make) -> None:
+        def password() -> str:
+            raise ConfigurationError("the file is gone")
+
+        client = Etcd([endpoint(NO_NAME).url], user=User("ctl", password))
+        with pytest.raises(EtcdError, match="no token for the user ctl: the file is gone"):
+            client.read("a")
+
+    def test_an_etcd_that_has_no_users_any_more_is_asked_without_token(self, endpoint: Make) -> None:
+        there = endpoint(NO_NAME, token(1), DONE, INVALID, NOT_ENABLED, DONE)
+        client = Etcd([there.url], user=User("ctl", lambda: "x"))
+        for number in range(2):
+            assert client.transact((), [Put("a", str(number))]).succeeded
+        assert (there.tokens[-1], client.has_asked_for_user) == ("", False)
 
 
 def test_an_etcd_whose_quota_is_used_up_is_full_until_it_takes_something(endpoint: Make) -> None:
