@@ -12,6 +12,7 @@ test's phases, and what the test has measured (``record_property("measured", "p9
 
 from __future__ import annotations
 
+import signal
 from collections import defaultdict
 from typing import NamedTuple
 
@@ -22,6 +23,10 @@ from tabulate import tabulate
 # How long an example takes says something of the machine, which others use, and nothing of the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+# A shell starts what runs in the background with SIGINT ignored, and so would be what tests start, and end with that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OUTCOMES = ("passed", "skipped", "failed", "error")  # the later, the worse
 
