@@ -16,7 +16,7 @@ export function resource(path, every, on = []) {
 }
 
 export const HEALTH = resource('/v1/health', 3, ['*']);
-export const CLUSTER = resource('/v1/cluster', 10, ['member', 'leader', 'etcd']);
+export const CLUSTER = resource('/v1/cluster', 10, ['member', 'leader', 'etcd', 'switch']);
 export const TOPOLOGY = resource('/v1/topology', 30, ['link', 'switch', 'catchment', 'edge', 'server', 'group', 'bgp']);
 export const EDGES = resource('/v1/edges?hosts=none', 5, ['switch', 'pool', 'edge']);
 export const CALLER = resource('/v1/caller', 600);

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from fixture_server import FixtureServer
+from test_controls import answered
 from watched import Watched
 
 Open = Callable[..., Watched]
@@ -59,3 +61,39 @@ def test_of_several_controllers_the_page_says_which_one_answers_and_who_leads(
     fixture.rest.cluster |= {"leader": None}
     fixture.rest.emit("member.lost", "warning", "member", "m0", "member m0 is lost")
     page.page.wait_for_selector("#member:text-is('m1 (no member leads)')")
+
+
+def member(name: str, **more: Any) -> dict[str, Any]:
+    told = {"id": f"{name}-1", "release": "1.0", "rest": "", "peer": "", "since": "2026-01-01T00:00:00Z"}
+    return {"name": name, **told, "leads": False, "draining": False, "reached": True, "switches": ["arh1"], **more}
+
+
+def test_the_overview_has_the_controllers_and_forgets_a_lost_one_when_that_was_asked_twice(
+    fixture: FixtureServer, open_page: Open
+) -> None:
+    obeys = {"generation": 9, "claims": []}
+    fixture.rest.cluster |= {
+        "mode": "cluster", "member": "m1", "leader": "m0", "incomplete": ["m2"],
+        "members": [member("m0", leads=True), member("m1", reached=False)],
+        "switches": [
+            {"switch": "arh1", "master": "m0", "obeys": "m0", **obeys},
+            {"switch": "arh2", "master": "m0", "obeys": "m1", **obeys},
+        ],
+    }  # fmt: skip
+    page = open_page(f"{fixture.url}/ui/")
+    asked = answered(page, "**/v1/cluster/members/m2/forget", status=204)
+    page.page.wait_for_selector(".members tr:has-text('m2') .status:has-text('missing')")
+    shown = page.page.inner_text(".members")
+    assert "m0 leads, as m1 sees it" in shown
+    assert "not heard" in shown
+    assert "arh2 (m1; etcd: m0)" in shown
+    page.page.get_by_role("button", name="Forget m2").click()
+    page.page.wait_for_selector(".members .confirm")
+    assert not asked
+    page.page.get_by_role("button", name="Forget m2").click()
+    page.page.wait_for_selector(".members:has-text('m2 is forgotten')")
+    assert asked == [("POST", None)]
+    fixture.rest.scopes = ["read"]
+    page.page.reload()
+    page.page.wait_for_selector(".members tr:has-text('m2')")
+    assert not page.page.get_by_role("button", name="Forget m2").count()

@@ -5,8 +5,9 @@ import { clock, count, duration, number, listed } from '../format.js';
 import { catchmentTable } from '../map/catchment.js';
 import { chosenGroup, picture } from '../map/picture.js';
 import { FAMILIES, isLinkUp, pools, siteNames, unserved } from '../network.js';
+import { isClustered, memberActions, membersCard } from '../members.js';
 import { card, empty, eventRow, icon, linkTo, SPACE, sparkline } from '../parts.js';
-import { EDGES, HISTORY, TOPOLOGY } from '../resources.js';
+import { CALLER, EDGES, HISTORY, TOPOLOGY } from '../resources.js';
 import { groupResources, groupsOf } from '../services.js';
 import { html } from '../template.js';
 
@@ -15,13 +16,14 @@ const NEW_MS = 4000;
 
 export const overview = {
   title: 'Overview',
-  needs: (app) => [TOPOLOGY, EDGES, HISTORY, ...groupResources(app)],
+  needs: (app) => [TOPOLOGY, EDGES, HISTORY, ...(isClustered(app) ? [CALLER] : []), ...groupResources(app)],
+  actions: memberActions,
 
   render(app) {
     const groups = groupsOf(app);
     const { status, title, subtitle } = sentence(app.health ?? { status: 'starting' }, facts(app, groups));
     return html`<div class="verdict">${icon(status)}<div><h1>${title}</h1><p>${subtitle}</p></div></div>
-      <div class="overview">${alarms(app)}${numbers(app)}${traffic(app, groups)}${events(app)}</div>`;
+      <div class="overview">${alarms(app)}${numbers(app)}${traffic(app, groups)}${events(app)}${isClustered(app) && membersCard(app)}</div>`;
   },
 
   drawn: (app) => picture.measure(app, true),
