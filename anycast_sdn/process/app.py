@@ -496,6 +496,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.controller, cluster, self.connections, lines, self._react, self, self.succession.tried
         )
         self.connections.shares = True
+        self.when_it_begins_anew(self.sharing.begin_anew)
         self.threads.append(hub.spawn(self._every, SHARING_S, self.sharing.beat))
 
     def log_bindings(self, log: BindingLogService) -> None:

@@ -19,7 +19,7 @@ import secrets
 import socket
 import ssl
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
@@ -89,6 +89,7 @@ class Peers:
         self.left: set[str] = set()  # ids of members that have said that they leave
         self.ended: set[str] = set()  # ids of members whose processes are known to have ended
         self.reached: set[str] = set()  # ids of the members whose streams come here now
+        self._begun: Counter[str] = Counter()  # by id
         self._leads: Callable[[], bool] = lambda: False
         self._is_active, self._is_serving = True, False
         self.listen(LEAVING, lambda id, _: self.left.add(id))
@@ -132,6 +133,10 @@ class Peers:
     def greet(self, topic: str, first: Callable[[], Iterable[str]]) -> None:
         """Who begins to listen is told this first."""
         self._greetings[topic] = first
+
+    def begun(self, member: str) -> int:
+        """How often this one has begun to listen to that member: what it has said between may be lost."""
+        return self._begun[member]
 
     def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
         """It is called with the id of the member that says it, and the text."""
@@ -208,7 +213,9 @@ class Peers:
             try:
                 with closing(client.lines(SILENT_S)) as lines:
                     for line in lines:
-                        self.reached.add(id)
+                        if id not in self.reached:
+                            self._begun[id] += 1
+                            self.reached.add(id)
                         soon, is_known = SOON_TIMES, True
                         self._take(id, line)
             except (ConnectionRefusedError, Elsewhere) as error:

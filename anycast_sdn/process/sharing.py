@@ -14,6 +14,8 @@ The rules this file keeps:
 - ``holds`` is said again and again, so that whoever becomes the leader, or has lost a line, knows it soon.
 - The leader decides on a switch as long as it hears from the master that etcd names, with the generation by which that
   has become the master.  When that ends it is as if the switch had disconnected.
+- Where a stream between the two was broken, lines may be lost: then it is as if the switch had disconnected, and had
+  connected anew.
 - Lines of the leader have its term.  A master takes them from the latest leader that it has heard of.
 - Where hosts are is said before what is written: a first packet that is sent again meets it.
 """
@@ -54,6 +56,9 @@ class Lines(Protocol):
 
     def listen(self, topic: str, listener: Callable[[str, str], None]) -> None: ...
 
+    def begun(self, member: str) -> int:
+        """How often this one has begun to listen to that member."""
+
 
 class Masters(Cluster, Protocol):
     @property
@@ -71,7 +76,16 @@ class _Held(NamedTuple):
     """What a master has said of a switch."""
 
     generation: int
+    begun: int  # how often it has begun to listen to the leader
     tried: Tried | None
+
+
+class _By(NamedTuple):
+    """How the leader manages a switch."""
+
+    member: str
+    generation: int
+    begun: tuple[int, int]  # how often the two have begun to listen to each other
 
 
 class Sharing:
@@ -94,9 +108,10 @@ class Sharing:
         self._listener = listener
         self._tried = tried
         self._held: dict[str, tuple[float, dict[int, _Held]]] = {}  # member → when it has said so, and what it holds
-        self._managed: dict[int, tuple[str, int]] = {}  # switch → its master and generation, while this one manages it
+        self._managed: dict[int, _By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
-        self._told = Told()
+        self._told: Told | None = None  # to others; None: they have to be told everything
+        self._heard: Told | None = None  # from the leader
         self._term = 0  # of the latest leader that was heard
         for topic, take in ((HOLDS, self._hear_holds), (HEARD, self._hear_heard), (TOLD, self._hear_told),
                             (HOSTS, self._hear_hosts), (WRITES, self._hear_writes)):  # fmt: skip
@@ -115,7 +130,9 @@ class Sharing:
         for dpid, switch in self._controller.switches.items():
             if switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid):
                 tried = self._tried(dpid)
-                held[format(dpid, "x")] = [self._connections.generation(dpid), noted.tried_note(tried) if tried else ""]
+                begun = self._lines.begun(self._cluster.leader())
+                note = noted.tried_note(tried) if tried else ""
+                held[format(dpid, "x")] = [self._connections.generation(dpid), begun, note]
         said, now = json.dumps(held), time.monotonic()
         if said != self._said or (held and now - self._said_at >= AGAIN_S):
             self._said, self._said_at = said, now
@@ -135,7 +152,13 @@ class Sharing:
     def _hear_told(self, member: str, text: str) -> None:
         term, told = json.loads(text)
         if self._is_latest(member, term):
-            self._controller.be_told(_told_of(told))
+            self._heard = _told_of(told)
+            self._controller.be_told(self._heard)
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten what it was told."""
+        if self._heard and not self._cluster.leads():
+            self._controller.be_told(self._heard)
 
     def _hear_hosts(self, member: str, text: str) -> None:
         term, dpid, hosts = json.loads(text)
@@ -164,8 +187,8 @@ class Sharing:
 
     def _hear_holds(self, member: str, text: str) -> None:
         held = {
-            int(dpid, 16): _Held(generation, noted.tried(note or None))
-            for dpid, (generation, note) in json.loads(text).items()
+            int(dpid, 16): _Held(generation, begun, noted.tried(note or None))
+            for dpid, (generation, begun, note) in json.loads(text).items()
         }
         self._held[member] = time.monotonic(), held
         self._look()
@@ -173,29 +196,30 @@ class Sharing:
     def _look(self) -> None:
         """Which switches does this controller manage now?"""
         leads, now = self._cluster.leads(), time.monotonic()
+        self._held = {member: held for member, held in self._held.items() if now - held[0] <= SILENT_S}
         for dpid in self._controller.switches:
-            by = self._held_by(dpid, now) if leads else None
+            by = self._held_by(dpid) if leads else None
             channel = self._connections.channels.get(dpid)
             if dpid in self._managed and (channel is None or not channel.is_manager):
                 del self._managed[dpid]  # it has ended by itself
-            managed = self._managed.get(dpid)
-            if managed and (by is None or managed != by[:2]):
+            if dpid in self._managed and (by is None or self._managed[dpid] != by[0]):
                 del self._managed[dpid]
                 self._connections.manage_no_more(dpid)
             if by and dpid not in self._managed and channel and not channel.is_master:
-                member, generation, tried = by
-                self._managed[dpid] = member, generation
+                self._managed[dpid], tried = by
+                self._told = None
+                generation = self._managed[dpid].generation
                 self._connections.manage(dpid, partial(self._write, dpid, generation), generation, tried)
 
-    def _held_by(self, dpid: int, now: float) -> tuple[str, int, Tried | None] | None:
+    def _held_by(self, dpid: int) -> tuple[_By, Tried | None] | None:
         master = self._cluster.master(dpid)
         if master is None or master.member == self._cluster.member or master.member not in self._held:
             return None
-        since, held = self._held[master.member]
-        there = held.get(dpid)
-        if there is None or there.generation != master.generation or now - since > SILENT_S:
+        there = self._held[master.member][1].get(dpid)
+        if there is None or there.generation != master.generation or not there.begun:
             return None
-        return master.member, master.generation, there.tried
+        begun = self._lines.begun(master.member), there.begun
+        return _By(master.member, master.generation, begun), there.tried
 
     def _write(self, dpid: int, generation: int, data: bytes) -> None:
         self.say_hosts(dpid)
@@ -211,7 +235,7 @@ class Sharing:
 
     def _tell(self) -> None:
         if not self._managed:
-            self._told = Told()
+            self._told = None
             return
         for dpid in self._managed:
             self.say_hosts(dpid)
@@ -228,7 +252,8 @@ class Sharing:
     def _hear_heard(self, member: str, text: str) -> None:
         number, generation, event, *arguments = json.loads(text)
         dpid = int(number, 16)
-        if self._managed.get(dpid) == (member, generation) and event in _HEARD:
+        by = self._managed.get(dpid)
+        if by and (by.member, by.generation) == (member, generation) and event in _HEARD:
             self._take(dpid, event, arguments)
 
     @isolated
