@@ -118,6 +118,8 @@ class ControllerProcess:
     back and enrolments are still there after ``stop`` and ``start``.
     """
 
+    module: Sequence[str] = ("-m", "anycast_sdn")  # what Python is to run
+
     def __init__(self, network_file: Path | str, directory: Path | str, options: Sequence[str] = ()) -> None:
         self.network_file = Path(network_file)
         self.database = Path(directory) / "anycast.sqlite"
@@ -134,7 +136,7 @@ class ControllerProcess:
 
     def start(self, timeout_s: float = DEADLINE_S) -> None:
         """Returns when all switches are connected and hold their rules; they must be running already."""
-        words = [sys.executable, "-m", "anycast_sdn", "run", str(self.network_file)]
+        words = [sys.executable, *self.module, "run", str(self.network_file)]
         words += ["--openflow", f"127.0.0.1:{self.openflow_port}", "--rest", f"127.0.0.1:{self.rest_port}"]
         self._program = Program([*words, "--database", str(self.database), *self._options])
         try:
