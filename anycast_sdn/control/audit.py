@@ -8,6 +8,8 @@ rules of flows are compared alone, at once; other rules by a look that comes ear
 Rules kept here:
 - A difference counts if nothing was changed between the request to the switch and its answer.  If something was, the
   difference counts only when the next look finds the same one.
+- Where a switch is shared (``control.share``), each controller compares that on which it decides: its master the flows,
+  and the leader all else.
 - Where one rule is wrong, more may be: then the next look compares all flows.
 - What is still wrong after a correction, because the switch refuses it or reports it in another form, is corrected
   again after ever longer intervals.  So are foreign rules that stay, or come again, deleted; they count once.
@@ -88,9 +90,9 @@ class Audit:
 
     # ---------------------------------------------------------------- all but the flows
 
-    def begin(self) -> None:
-        """The switch is asked now."""
-        self._changes = self._switch.installed.changes
+    def begin(self, *, is_settled: bool = True) -> None:
+        """The switch is asked now.  ``is_settled``: has it got everything that was sent?"""
+        self._changes = self._switch.installed.changes if is_settled else -1
         self._right, self._as_before, self._wrong, self._foreign = set(), [], {}, set()
         self._groups = self._meters = None
         self._doubtful = self.has_reported = self.may_miss_more = False
@@ -271,8 +273,9 @@ class Audit:
     def recheck(self, cookies: Iterable[int]) -> None:
         """Another program has modified rules with these cookies."""
         cookies = list(cookies)
-        self._flows.recheck(cookies)
-        self.has_reported |= not all(map(binding_of, cookies))
+        if self._switch.decides_on_flows:
+            self._flows.recheck(cookies)
+        self.has_reported |= self._switch.synchronised and not all(map(binding_of, cookies))
 
     @property
     def has_reported_flows(self) -> bool:
@@ -282,7 +285,7 @@ class Audit:
     def begin_flows(self) -> list[RulesRequest]:
         """Begin to compare flows → what to ask for, one after the other."""
         thorough, self._thorough = self._thorough, False
-        return self._flows.begin_look(thorough)
+        return self._flows.begin_look(thorough) if self._switch.decides_on_flows else []
 
     def begin_reported_flows(self) -> list[RulesRequest]:
         """Begin to compare flows with rules that were reported as modified since they were last compared."""
@@ -297,7 +300,7 @@ class Audit:
 
     def end_flows(self, request: RulesRequest, most: int, now: float) -> tuple[Outcome, bool]:
         """All has been taken → what corrects the rules of ``most`` flows, and are there more flows?"""
-        if not self._switch.synchronised:
+        if not self._switch.decides_on_flows:
             return Outcome(), False
         reaction, more = self._flows.end(request, most)
         if reaction.messages:

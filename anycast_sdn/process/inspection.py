@@ -6,6 +6,10 @@ handled message by message, and decoded in pieces, so that first packets are ser
 their cookies: a switch that ignores the cookie of a request replies with more rules than requested, and has no other
 effect.
 
+Of a switch that is shared (``control.share``), its master inspects the bindings' rules, and the leader all others.
+What the leader sends reaches the switch by its master, so a difference counts at once only if nothing has changed for
+``SETTLED_S``.
+
 A short inspection reads only bindings' rules that the switch reports as modified by others.  It begins when the report
 comes, or when the inspection in progress ends; if that has reached the bindings' rules, it reads those, too.
 """
@@ -24,6 +28,7 @@ from typing import Any, Protocol, TypeVar
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.events import Event, Fault, RulesRepaired
 from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import codec, decoding
@@ -40,6 +45,7 @@ PART = 20  # the pause is so many times the duration of the last inspection, wit
 SOON_S = 1.0  # the pause after a repair, or if a finding has to be confirmed
 FRESH_S = 0.3  # a request for counters waits so long for them to be read
 GAP_S = 0.2  # the least pause after an inspection, however many requests or reports ask for the next
+SETTLED_S = 0.5  # in which what is sent to a shared switch by its master arrives there
 PIECE = 128  # rules that are decoded, bindings that are compared, or messages that are sent at once: some ms
 REPORT_S = 60.0  # from one report of repairs of a switch to the next
 _NO_NUMBER_MASK = ~COOKIE_KIND_MASK & (1 << 64) - 1  # with the cookie 0: all rules without a number in their cookie
@@ -116,12 +122,15 @@ class Inspection:
         self._more = 0  # requests that may still be added
         self.is_finished = False
 
-    def begin(self, *, meters: bool, ordered: bool) -> None:
-        """``meters``: does the switch have meters; ``ordered``: does it process messages in order?"""
+    def begin(self, *, meters: bool, ordered: bool, is_settled: bool = True) -> None:
+        """``meters``: does the switch have meters; ``ordered``: does it process messages in order?
+
+        ``is_settled``: see ``Audit.begin``.
+        """
         if not ordered:
             self._switch.send([Barrier()])
         self._memory.all_right &= self._audit.is_unchanged  # since the last inspection
-        self._audit.begin()
+        self._audit.begin(is_settled=is_settled)
         if meters:
             self._switch.ask(codec.meter_request(self._switch), self._take_meters)
         self._switch.ask_in_parts(codec.group_request(self._switch), self._take_groups)
@@ -129,6 +138,11 @@ class Inspection:
         self._switch.ask_in_parts(request, partial(self._take_rules, False))
         request = codec.flow_stats_request(self._switch, cookie=0, mask=_NO_NUMBER_MASK)
         self._switch.ask_in_parts(request, partial(self._take_rules, True))
+
+    def begin_with_flows(self) -> None:
+        """Another controller inspects the rest."""
+        self._audit.begin()
+        self._begin_flows()
 
     def begin_short(self) -> None:
         """A short inspection: of bindings' rules that were reported as modified by others."""
@@ -301,6 +315,12 @@ class _Rounds:
     ended: float = -math.inf  # the last one
     took: float = 0.0  # the last one
     next_short: float = -math.inf  # no short one begins before
+    changes: int = -1  # see ``Installed.changes``
+    changed: float = math.inf  # when these were noticed
+
+    def note_changes(self, changes: int, now: float) -> None:
+        if changes != self.changes:
+            self.changes, self.changed = changes, now
 
     def earliest(self, gap: float) -> float:
         """No inspection begins before, however urgent it is: they take at most half the time."""
@@ -332,12 +352,14 @@ class Inspections:
     def run_due(self, switches: Mapping[int, Channel]) -> None:
         now = time.monotonic()
         for place, (dpid, switch) in enumerate(list(switches.items())):
-            if not self._controller.switches[dpid].synchronised:
+            managed = self._controller.switches[dpid]
+            if not (managed.synchronised or managed.decides_on_flows):
                 continue
             rounds = self._rounds.get(dpid)
             if rounds is None or rounds.switch is not switch:
                 due = now + AUDIT_S * (1 + place / len(switches)) / 2  # not all of them at once
                 rounds = self._rounds[dpid] = _Rounds(switch, due)
+            rounds.note_changes(managed.installed.changes, now)
             if rounds.began is not None:
                 continue
             audit = self._controller.audits[dpid]
@@ -362,7 +384,11 @@ class Inspections:
     def wait_until_fresh(self, switches: Mapping[int, Channel]) -> None:
         """Returns when the counters of all these switches have been read since the call, or after ``FRESH_S``."""
         called = now = time.monotonic()
-        late = [rounds for dpid, rounds in self._rounds.items() if switches.get(dpid) is rounds.switch]
+        counting = self._controller.switches
+        late = [
+            rounds for dpid, rounds in self._rounds.items()
+            if switches.get(dpid) is rounds.switch and counting[dpid].synchronised
+        ]  # fmt: skip
         while (late := [rounds for rounds in late if rounds.counted < called]) and now < called + FRESH_S:
             idle = [rounds for rounds in late if rounds.began is None]
             for rounds in idle:
@@ -378,7 +404,8 @@ class Inspections:
         progress.set()
 
     def _begin(self, dpid: int, rounds: _Rounds, now: float, short: bool = False) -> None:
-        features = self._controller.switches[dpid].features
+        managed = self._controller.switches[dpid]
+        features, is_shared = managed.features, managed.share is Share.REST
         rounds.began = now
         inspection = Inspection(
             rounds.switch,
@@ -391,8 +418,14 @@ class Inspections:
         rounds.inspection = inspection
         if short:
             inspection.begin_short()
+        elif managed.share is Share.FLOWS:
+            inspection.begin_with_flows()
         else:
-            inspection.begin(meters=features.meters, ordered=features.open_vswitch)
+            inspection.begin(
+                meters=features.meters,
+                ordered=features.open_vswitch or is_shared,
+                is_settled=not is_shared or now - rounds.changed > SETTLED_S,
+            )
 
     def _counted(self, dpid: int, rounds: _Rounds, packets: dict[Kind, int]) -> None:
         self._controller.drops_counted(dpid, packets)

@@ -13,6 +13,7 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 
 from anycast_sdn.control.audit import MAX_REMEMBERED
 from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.events import Fault, RulesRepaired
 from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import decoding, readback
@@ -102,13 +103,22 @@ class Progress:
 class Inspected:
     """A client edge whose switch holds what it should, with one binding; ``inspect`` inspects it at once."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: bool) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, share: Share = Share.ALL, **options: bool) -> None:
+        """``share``: who decides on the rest of the switch has a controller of its own, which is not inspected."""
         self.controller, self.dpid = controller()
         self.now = 100.0
         monkeypatch.setattr(inspection.time, "monotonic", lambda: self.now)
-        out = self.controller.synchronise(self.dpid, Tables.of(both()), Features(), self.now)
-        held = applied({}, out.outbox[self.dpid])
-        self.switch = Switch(self.dpid, {rule.key: rule for rule in both()} | held, **options)
+        other, _ = controller()
+        out = other.synchronise(self.dpid, Tables.of(both()), Features(), self.now)
+        held = {rule.key: rule for rule in both()} | applied({}, out.outbox[self.dpid])
+        found = Tables(dict(held), *(getattr(other.switches[self.dpid].installed, of) for of in ("groups", "meters")))
+        self.controller.begin_reading(self.dpid, found, Features(), share=share)
+        while self.controller.read_on(self.dpid, self.now) is not None:
+            pass
+        self.controller.end_reading(self.dpid, {}, self.now)
+        while self.controller.is_busy():
+            assert not self.controller.work(self.now).outbox.get(self.dpid)
+        self.switch = Switch(self.dpid, held, **options)
         self.repairs: Counter[Fault] = Counter()
         self.reports: list[RulesPutRight] = []
         self.while_waiting: Callable[[float], None] = self.pass_all
