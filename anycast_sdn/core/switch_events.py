@@ -122,6 +122,21 @@ class SwitchMastered(OfSwitch):
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchManaged(OfSwitch):
+    """In a cluster whose switches are shared, the leader decides on a switch, but not on the flows of its clients."""
+
+    type: ClassVar[str] = "switch.managed"
+
+    switch: str
+
+    def sentence(self) -> str:
+        return (
+            f"switch {self.switch}: another controller is its master, and serves flows; this one, which leads, decides "
+            "on all else"
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class SwitchReleased(OfSwitch):
     """In a cluster, another controller is the master of a switch now, or is about to be; this one was it.
 

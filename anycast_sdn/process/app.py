@@ -435,8 +435,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
 
     def followed(self) -> Collection[str] | None:
-        """The switches that are connected to this member of a cluster; None: it decides something itself."""
-        if self._cluster.leads() or self.connections.serves_any:
+        """The switches that are connected to this member of a cluster; None: it decides on the network itself."""
+        if self.connections.decides:
             return None
         return {self.connections.name(dpid) for dpid in self.connections}
 

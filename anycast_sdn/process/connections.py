@@ -32,6 +32,7 @@ from anycast_sdn.core.switch_events import (
     SwitchConnected,
     SwitchDegraded,
     SwitchLost,
+    SwitchManaged,
     SwitchMastered,
     SwitchReleased,
 )
@@ -139,6 +140,11 @@ class Connections:
     def serves_any(self) -> bool:
         """Is this controller the master of any switch?"""
         return any(switch.is_master for switch in self.channels.values())
+
+    @property
+    def decides(self) -> bool:
+        """Does this controller decide on the network: as the leader, or as a master where there is no other one?"""
+        return self._cluster.leads() or (self.serves_any and self._share is Share.ALL)
 
     def generation(self, dpid: int) -> int:
         """By which this controller has become the switch's master last; 0: it never was."""
@@ -270,7 +276,7 @@ class Connections:
         switch = self.channels[dpid]
         self._ahead.end(switch)
         switch.become_manager(pass_on)
-        self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
+        self._react(Outcome(events=[SwitchManaged(self.name(dpid))]))
         self._introducing[switch] = time.monotonic()
         managed = self._controller.switches[dpid]
         known = managed.features if managed.ever_synchronised else None
@@ -283,7 +289,6 @@ class Connections:
         if switch is None or not switch.is_manager:
             return
         self._stop(switch)
-        self._react(Outcome(events=[SwitchReleased(self.name(dpid), 0)]))
         self._react(self._controller.disconnected(dpid, time.monotonic()))
         switch.send([ReportExpired(False)])
         self._ahead.begin(switch)
@@ -360,8 +365,9 @@ class Connections:
         Introduction(switch, managed.meters, known, done, tried, note, flows=followed is None).begin()
 
     def disconnected(self, switch: Channel) -> None:
-        if switch.is_master:
-            is_client_edge = self._controller.switches[switch.id].described.client_edge is not None
+        if switch.is_master or switch.is_manager:
+            described = self._controller.switches[switch.id].described
+            is_client_edge = switch.is_master and described.client_edge is not None
             self._react(Outcome(events=[SwitchLost(self.name(switch.id), switch.peer, switch.reason, is_client_edge)]))
         self._ahead.end(switch)
         self._introducing.pop(switch, None)
@@ -456,7 +462,12 @@ class Connections:
         self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))
         garbage.exempt_new()  # all its rules
         self._ready()
-        if self._controller.switches[switch.id].share is not Share.FLOWS:
+        managed = self._controller.switches[switch.id]
+        if managed.share is Share.FLOWS:
+            rules = managed.engine.statistics(time.monotonic()).rules
+            flows = len(managed.engine.flows)
+            self._react(Outcome(events=[SwitchConnected(managed.name, switch.peer, found.rules, rules, flows)]))
+        else:
             self._comparing[switch] = found
 
     def _report_ready_switches(self) -> None:

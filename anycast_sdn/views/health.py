@@ -3,7 +3,7 @@
 Rules kept here:
 - The only state is when each reason began; nothing here reads a clock.  What the reasons are: ``views.reasons``.
 - The network's own reasons are those of the leader.  What is wrong with a member of a cluster that follows is what
-  keeps it from taking over.
+  keeps it from taking over, and what concerns the flows of switches whose master it is.
 - ``ok``: there is no reason.  ``starting``: the controller has just started, and all reasons may be due to that.
   ``degraded``: there is a reason that is not due to the start.
 """
@@ -59,7 +59,7 @@ class Health:
             found = reasons(controller, self._counters, sessions, database, now, binding_log)
             starting = controller.discovery.starting
         else:
-            found = reasons_of_follower(controller, connected, sessions, database, binding_log)
+            found = reasons_of_follower(controller, self._counters, connected, sessions, database, now, binding_log)
             starting = now - self._first_at < START_S
         self._role = {} if cluster is None else {"role": "leader" if cluster.leads else "follower"}
         self.set_reasons(chain(cluster_reasons(cluster), found), starting, now)

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Severity, Subject
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, ServerState, text
@@ -90,8 +91,9 @@ def reasons(
 
 
 def reasons_of_follower(
-    controller: Controller, connected: Container[str], sessions: Iterable[Session], database: str, binding_log: str
-) -> Iterator[Reason]:
+    controller: Controller, counters: Counters, connected: Container[str], sessions: Iterable[Session], database: str,
+    now: float, binding_log: str = "",
+) -> Iterator[Reason]:  # fmt: skip
     """What is wrong with a member of a cluster while another one leads.  ``connected``: switches, to this member."""
     yield from _of_storage(database, binding_log)
     for switch in controller.switches.values():
@@ -101,6 +103,9 @@ def reasons_of_follower(
                 f"switch {switch.name} (datapath id {switch.dpid:#x}) is not connected to this member of the cluster",
                 "Its master goes on serving it; this member cannot take over from that.", Severity.WARNING, early=True,
             )  # fmt: skip
+        elif switch.share is Share.FLOWS and switch.decides_on_flows:
+            yield from _of_rules(switch, counters, now)
+            yield from _of_addresses(switch, now)
     yield from _of_sessions(controller, list(sessions))
 
 
@@ -130,6 +135,22 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
     if not switch.synchronised:
         yield Reason("switch.lost", subject, f"switch {name} has lost the controller", _without_controller(switch))
         return
+    yield from _of_rules(switch, counters, now)
+    for uplink in switch.uplinks:
+        for router in uplink.routers:
+            if not switch.neighbours.get(router):
+                sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
+                yield Reason(
+                    "router.silent", Subject("uplink", uplink.name), sentence,
+                    "Nothing is sent to it; networks beyond it are reached by other routers, or not at all.",
+                    Severity.WARNING, early=True, about=text(router),
+                )  # fmt: skip
+    yield from _of_addresses(switch, now)
+
+
+def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator[Reason]:
+    """What the switch refuses, lacks, or does not hold."""
+    name, subject = switch.name, Subject("switch", switch.name)
     if now - switch.refused_at < RECENT_S:
         refused = counters.drops[name]["rule_refused"]
         yield Reason(
@@ -151,16 +172,6 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
         sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
         effect = "Its rules are right again; packets may have been lost in between."
         yield Reason("rules.repaired", subject, sentence, effect, Severity.WARNING)
-    for uplink in switch.uplinks:
-        for router in uplink.routers:
-            if not switch.neighbours.get(router):
-                sentence = f"router {text(router)} at uplink {uplink.name} does not answer"
-                yield Reason(
-                    "router.silent", Subject("uplink", uplink.name), sentence,
-                    "Nothing is sent to it; networks beyond it are reached by other routers, or not at all.",
-                    Severity.WARNING, early=True, about=text(router),
-                )  # fmt: skip
-    yield from _of_addresses(switch, now)
 
 
 def _of_addresses(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
