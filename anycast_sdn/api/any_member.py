@@ -45,8 +45,7 @@ from anycast_sdn.api.tokens import NOBODY, Caller, Need
 from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.model import packed, text
 
-EVENTS = "/v1/events"  # each member has those of all; flows only some
-OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/caller", "/openapi.json"}
+OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/events", "/v1/caller", "/openapi.json"}
 OF_MEMBERS = "/v1/cluster/members/"  # what any of them can do, in etcd: also to end that nobody leads
 FIELDS = ("Accept", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
 PATIENCE_S = 0.5  # for a leader, when there is none: a take-over takes less
@@ -97,7 +96,7 @@ class AnyMember:
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
-        if path in OWN or path in ("/", "/ui") or path.startswith(pages.ROOT) or _is_of_events(environ):
+        if path in OWN or path in ("/", "/ui") or path.startswith(pages.ROOT):
             return self._own(environ, start_response)
         try:
             return self._answer(environ, start_response)
@@ -278,12 +277,6 @@ def _client(environ: dict[str, Any]) -> dict[str, Any]:
         return {access.CALLER: caller, "wsgi.url_scheme": scheme, "HTTP_HOST": host}
     except (ValueError, TypeError) as error:
         raise Problem(400, "who asks is not said as members say it") from error
-
-
-def _is_of_events(environ: dict[str, Any]) -> bool:
-    """Are events asked for, and none of flows?"""
-    types = parse_qs(environ.get("QUERY_STRING", "")).get("type", [])
-    return environ["PATH_INFO"] == EVENTS and not any(each.partition(".")[0] == "flow" for each in types)
 
 
 def _wait_s(target: str) -> float:

@@ -20,8 +20,6 @@ from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from anycast_sdn.api.streams import Stream
-
 TO, AFTER, CALLER, BASE, REVISION, MOVED = (
     "Anycast-Sdn-To",  # the id of the member that is asked
     "Anycast-Sdn-After",  # it answers when it has read what etcd had at this revision
@@ -34,7 +32,6 @@ STREAM = "/members/stream"
 
 CONNECT_S = 1.0
 ANSWER_S = 30.0  # for the head of an answer, and from one part of it to the next
-SILENT_S = 15.0  # an event stream says something every 5 s
 IDLE_S = 10.0  # a connection is used again; the other end keeps it for 15 s
 MOST_IDLE = 8
 PART = 1 << 16  # bytes that are read at once
@@ -64,7 +61,7 @@ class Request(NamedTuple):
 class Reply(NamedTuple):
     status: str
     fields: list[tuple[str, str]]
-    body: list[bytes] | Stream
+    body: list[bytes]
     revision: int
 
 
@@ -170,9 +167,6 @@ class MemberClient:
             fields = [each for each in response.getheaders() if each[0].lower() not in _OF_CONNECTIONS]
             revision = int(response.getheader(REVISION, "0"))
             fields = [(name, value) for name, value in fields if name != REVISION]
-            if response.getheader("Content-Type", "").startswith("text/event-stream"):
-                keep = True
-                return Reply(status, fields, _Passed(connection, response), revision)
             body = []
             while part := response.read(PART):
                 body.append(part)
@@ -186,30 +180,6 @@ class MemberClient:
             self._busy.discard(connection)
             if not keep:
                 connection.close()
-
-
-class _Passed(Stream):
-    """An event stream of another member."""
-
-    def __init__(self, connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._socket = connection.sock or response.fp.raw._sock  # type: ignore[attr-defined]
-        self._socket.settimeout(SILENT_S)
-        self._response = response
-
-    def __iter__(self) -> Generator[bytes]:
-        try:
-            while part := self._response.read1(PART):
-                yield part
-        except (OSError, http.client.HTTPException):
-            return  # its client comes again, and goes on where it was
-        finally:
-            self._response.close()
-            self._connection.close()
-
-    def end(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def _check(response: http.client.HTTPResponse) -> None:

@@ -29,6 +29,7 @@ class Steering(Protocol):
 
     def forget(self, name: str) -> None:
         """It is gone for good: no member misses it from now on."""
+
     def share(self, on: bool) -> None:
         """Are the switches shared among the members from now on, or all the leader's?"""
 

@@ -110,7 +110,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )  # fmt: skip
         self.first_packets = FirstPackets(controller, self.connections, self._react, self._wake_packet_service)
         self.flow_feed = FlowFeed(controller)
-        self.streamed_flows = StreamedFlows(self.flow_feed)
+        self.streamed_flows = StreamedFlows(self.flow_feed, journal.member if journal else "")
         self.sharing: Sharing | None = None  # see ``share``
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone

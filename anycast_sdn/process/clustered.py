@@ -31,13 +31,12 @@ from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.cluster_watch import ClusterWatch
 from anycast_sdn.process.deployment import Deployment, EtcdOptions
-from anycast_sdn.process.event_sharing import SharedEvents
+from anycast_sdn.process.event_sharing import SharedEvents, SharedFlowEvents
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.flow_keeper import FlowKeeper
 from anycast_sdn.process.peers import PeerOptions, Peers, usual_place
 from anycast_sdn.process.shared_flows import share
 from anycast_sdn.store.etcd import EtcdStore
-from anycast_sdn.views.journal import Journal
 
 LOG = logging.getLogger(__name__)
 
@@ -104,8 +103,9 @@ class Clustered:
         app.share(self._peers, self.cluster)
         return share(self._database, app, self.cluster, self._peers)
 
-    def share_events(self, journal: Journal, report: Callable[[Event], None]) -> SharedEvents:
-        return SharedEvents(journal, self._peers, report, lambda id: self._peers.overview.name(id))
+    def share_events(self, app: AnycastApp) -> None:
+        SharedEvents(app.journal, self._peers, app.report, lambda id: self._peers.overview.name(id))
+        SharedFlowEvents(app.streamed_flows, self._peers)
 
     def start(self) -> None:
         hub.spawn(self._mirror.run)

@@ -24,7 +24,6 @@ from anycast_sdn.store.memory import MemoryStore
 from anycast_sdn.store.sqlite import SqliteStore
 from anycast_sdn.store.store import Store
 from anycast_sdn.views.cluster import ClusterState
-from anycast_sdn.views.journal import Journal
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,14 @@ class Deployment:
     steering: Steering
     serve: Callable[[Application, Callable[[Event], None]], Application]  # REST of this controller → what clients get
     keep_flows: Callable[[AnycastApp], FlowKeeper | None]  # of connection trackers: for the next start, other members
-    share_events: Callable[[Journal, Callable[[Event], None]], object]  # with other members
+    share_events: Callable[[AnycastApp], None]  # with other members
 
 
 def alone(database: str) -> Deployment:
     store = MemoryStore() if database == ":memory:" else SqliteStore(str(Path(database).absolute()))
     return Deployment(
         store, Alone(), NoNotes(), _nothing, _nothing, _nothing, _nothing, NoSteering(), lambda own, report: own,
-        lambda app: known_again(database, app.controller, app.report), lambda journal, report: None,
+        lambda app: known_again(database, app.controller, app.report), lambda app: None,
     )  # fmt: skip
 
 

@@ -101,7 +101,7 @@ class ControllerViews:
 
     @property
     def flow_sample(self) -> FlowSample:
-        return self._app.streamed_flows.sample
+        return self._app.streamed_flows.shown
 
     @property
     def journal(self) -> Journal:

@@ -143,7 +143,7 @@ def _keep(
         keepers.append(keeper := JournalKeeper(events, app.report))
         journal.listen(keeper)
         hub.spawn(keeper.run)
-    deployment.share_events(journal, app.report)
+    deployment.share_events(app)
     if binding_log:
         app.log_bindings(BindingLogService(binding_log, app.controller, app.flow_feed, app.report))
     if flow_keeper := deployment.keep_flows(app):

@@ -1,4 +1,7 @@
-"""StreamedFlows: brings what becomes of flows to the event stream, while somebody there has asked for it."""
+"""StreamedFlows: brings what becomes of flows to the event stream, while somebody there has asked for it.
+
+``sample``: of the flows that this controller decides on; ``shown``: what streams take, in a cluster those of all.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ from anycast_sdn.views.flow_sample import FlowSample
 
 
 class StreamedFlows(FlowListener):
-    def __init__(self, feed: FlowFeed) -> None:
-        self.sample = FlowSample(self._watch)
+    def __init__(self, feed: FlowFeed, member: str) -> None:
+        self.sample = self.shown = FlowSample(self._watch, member)
         self._feed = feed
         self._end: Callable[[], None] = lambda: None
 

@@ -3,6 +3,9 @@
 There may be tens of thousands a second, which neither a person nor a page can follow.  So ``PER_S`` are taken, spread
 evenly over what happens, and the others are counted (``left_out``).  Nothing is taken while nobody listens.
 
+In a cluster, one sample has the flows that this member decides on; what members show is another one (``put``), of the
+samples of all.
+
 The numbers of its entries are places in the sample.  They are no numbers of the journal, and are not shown.
 """
 
@@ -20,8 +23,9 @@ KEPT = 1_000
 
 
 class FlowSample:
-    def __init__(self, watch: Callable[[bool], None]) -> None:
-        """``watch``: True: someone listens; False: nobody does any more."""
+    def __init__(self, watch: Callable[[bool], None], member: str = "") -> None:
+        """``watch``: True: someone listens; False: nobody does any more; ``member``: see ``Journal``."""
+        self._member = member
         self._watch = watch
         self._entries: deque[Entry] = deque(maxlen=KEPT)
         self._listeners: list[Callable[[Entry], None]] = []
@@ -59,11 +63,15 @@ class FlowSample:
         for place in range(number):
             change = changes[place * len(changes) // number]
             event = reported(edge, change)
-            self.last_id += 1
-            entry = entry_of(event, event.sentence(), change.when + wall - now)._replace(id=self.last_id)
-            self._entries.append(entry)
-            for listener in self._listeners:
-                listener(entry)
+            self.put(entry_of(event, event.sentence(), change.when + wall - now, member=self._member))
+
+    def put(self, entry: Entry) -> None:
+        """One more."""
+        self.last_id += 1
+        entry = entry._replace(id=self.last_id)
+        self._entries.append(entry)
+        for listener in [*self._listeners]:  # one that hears it may be the last one to end
+            listener(entry)
 
     def leave_out(self, number: int) -> None:
         """So many events were not collected."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import urllib.request
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,16 @@ from support import TOPOLOGIES, program, until
 def misses(member: Any) -> list[str]:
     """What keeps it from being whole."""
     return [reason["subject"]["name"] for reason in member.rest("GET", "/healthz").body["reasons"]]
+
+
+def watch_flows(member: Any, into: list[dict[str, Any]]) -> None:
+    """Follows the events of flows that this member shows, until it ends."""
+    request = urllib.request.Request(f"http://127.0.0.1:{member.rest_port}/v1/events?type=flow")
+    request.add_header("Accept", "text/event-stream")
+    with suppress(OSError), urllib.request.urlopen(request, timeout=30) as stream:
+        for line in stream:
+            if line.startswith(b'data: {"member"'):  # no message about the stream itself
+                into.append(json.loads(line[6:]))
 
 
 def reached(member: Any) -> list[int]:
@@ -26,7 +40,14 @@ def test_another_member_takes_over_when_the_leader_is_killed(tmp_path: Path) -> 
         testbed.spawn("as2", [*program("tcp_server.py"), "as2", "80"])
         testbed.wait_listening("as2", 80)
         client = [*program("tcp_client.py"), "198.18.0.1", "80", "--bytes", "100000"]
-        assert testbed.run("h1", client).returncode == 0
+        heard: list[dict[str, Any]] = []
+        threading.Thread(target=watch_flows, args=(second, heard), daemon=True).start()
+
+        def is_heard() -> bool:
+            assert testbed.run("h1", client).returncode == 0
+            return any(event["type"] == "flow.opened" and event["member"] == "m0" for event in heard)
+
+        until(is_heard, "the other member tells of flows of the master")
         first.kill()
         until(lambda: misses(second) == ["m0"], "the second member serves")
         assert testbed.run("h1", client).returncode == 0

@@ -22,7 +22,7 @@ from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.member_client import STREAM, Elsewhere, MemberClient, NoAnswer
 from anycast_sdn.api.member_client import Request as Passed
 from anycast_sdn.api.server import Server
-from anycast_sdn.api.streams import EventStream, Stream
+from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tokens import NOBODY, Caller, Token, Tokens, secret_of, sha256_of
 from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.model import packed
@@ -147,7 +147,7 @@ def test_the_leader_answers_what_a_follower_is_asked(members: tuple[Member, Memb
     assert not follower.asked
 
 
-OWN = ["/healthz", "/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/events?type=link", "/openapi.json", "/ui/", "/"]
+OWN = ["/healthz", "/livez", "/readyz", "/metrics", "/v1/cluster", "/v1/events?type=flow", "/openapi.json", "/ui/", "/"]
 
 
 @pytest.mark.parametrize("path", OWN)
@@ -164,22 +164,6 @@ def test_the_member_that_is_asked_says_who_asks_and_the_leader_what_that_may_do(
     assert follower.ask("PUT", "/v1/groups/web/servers/10.2.0.10", {}, caller=bound).status_code == 201
     assert follower.ask("PUT", "/v1/groups/web/servers/10.2.0.11", {}, caller=bound).status_code == 403
     assert follower.ask("GET", "/v1/groups", caller=Caller("")).status_code == 401
-
-
-def test_events_of_flows_at_the_leader_pass_through_a_follower(members: tuple[Member, Member]) -> None:
-    leader, follower = members
-    environ = Request.blank("/v1/events?type=link&type=flow.opened", accept="text/event-stream").environ
-    environ |= {CALLER: BY_LOOPBACK, "RAW_PATH_INFO": "/v1/events"}
-    answered: list[str] = []
-    stream = follower.rest(environ, lambda status, headers: answered.extend([status, dict(headers)["Content-Type"]]))
-    assert isinstance(stream, Stream)
-    assert not isinstance(stream, EventStream)
-    assert answered[0] == "200 OK"
-    assert answered[1].startswith("text/event-stream")
-    with closing(iter(stream)) as chunks:
-        assert next(chunks).startswith(b"retry:")
-        leader.server.close()
-        list(chunks)  # it ends with the leader's
 
 
 def test_bodies_that_are_too_large_are_refused_before_they_are_passed_on(members: tuple[Member, Member]) -> None:
