@@ -42,7 +42,7 @@ from anycast_sdn.cluster.keys import (
 from anycast_sdn.cluster.steering import CannotSteer
 from anycast_sdn.cluster.view import View
 from anycast_sdn.core.words import counted
-from anycast_sdn.etcd.client import Condition, Delete, Is, Operation, Put, Value
+from anycast_sdn.etcd.client import Condition, Delete, DeleteBelow, Is, Operation, Put, Value
 from anycast_sdn.etcd.schema import SCHEMA
 
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
@@ -239,33 +239,33 @@ class Election:
             yield Transaction(unchanged, [Put(self._path(TERM), str(self._highest_term + 1))])
 
     def _give_masters(self, now: float) -> Iterator[Transaction]:
+        wanted = self._wanted_masters(self.member, now)
+        missing = [(dpid, member) for dpid, member in wanted.items() if not self._keeps(dpid, member)]
+        for at in range(0, len(missing), TOGETHER):
+            conditions, operations = self._give(missing[at : at + TOGETHER])
+            yield Transaction([self._unchanged(LEADER), *conditions], operations)
+
+    def _wanted_masters(self, leader: str, now: float, drained: str = "") -> dict[int, str]:
+        """While this member leads."""
         own = self.told._replace(switches=self.claims.reached(now))
-        wanted = wanted_masters(
-            {**self.view.members, self.member: own}, self.member, self._dpids, self._sharing(now), self.view.moved()
-        )
-        missing: dict[str, list[int]] = {}
-        for dpid, member in wanted.items():
-            if not self._has(dpid, member) or self._will_end(dpid, member):
-                missing.setdefault(member, []).append(dpid)
-        for member, dpids in missing.items():
-            for at in range(0, len(dpids), TOGETHER):
-                conditions, operations = self._give(dpids[at : at + TOGETHER], member)
-                there = [self._unchanged(LEADER), self._unchanged(MEMBERS + member)]
-                yield Transaction([*there, *conditions], operations)
+        members = {**self.view.members, self.member: own}
+        sharing = self._sharing(leader, now)
+        sharing.pop(drained, None)
+        return wanted_masters(members, leader, self._dpids, sharing, self.view.moved())
 
-    def _sharing(self, now: float) -> dict[str, str]:
-        """Members among which the switches are shared → their names.
+    def _sharing(self, leader: str, now: float) -> dict[str, str]:
+        """Members among which this leader shares the switches → their names.
 
-        Those that the leader has not heard of for ``UNHEARD_S`` are not, nor is another release, which may decide
-        otherwise.
+        Those of which this one has not heard for ``UNHEARD_S`` are not, nor is another release than the leader's, which
+        may decide otherwise.
         """
         if not self.view.is_shared:
             return {}
+        eligible, heard = self.view.eligible(), {self.member, leader, *self.heard(), *self._lately_heard(now)}
+        release = eligible[leader].release if leader in eligible else self.told.release
         return {
-            member: told.name for member, told in self.view.eligible().items()
-            if member == self.member
-            or (told.release == self.told.release and member in self.heard() | self._lately_heard(now))
-        }  # fmt: skip
+            member: told.name for member, told in eligible.items() if member in heard and told.release == release
+        }
 
     def _lately_heard(self, now: float) -> set[str]:
         members = self.view.members
@@ -323,7 +323,7 @@ class Election:
         put = Put(self._path(DRAINS + member), "")
         if view.leader == member:
             self._must_reach_as_much(to)
-            conditions, operations = self._make_leader(to, now)
+            conditions, operations = self._make_leader(to, now, drained=member)
             return Transaction([self._unchanged(MEMBERS + member), *conditions], [put, *operations])
         there = [self._unchanged(each) for each in (MEMBERS + member, MEMBERS + to, DRAINS + to)]
         return Transaction(there, [put])
@@ -339,8 +339,10 @@ class Election:
             raise CannotSteer(f"{reached}: new flows of the others would wait; connect them first")
 
     def share(self, on: bool) -> Transaction:
-        """Are the switches shared among members from now on?"""
-        return Transaction([], [Put(self._path(SHARED), "") if on else Delete(self._path(SHARED))])
+        """Are the switches shared among members from now on?  Moves end where they are not."""
+        if on:
+            return Transaction([], [Put(self._path(SHARED), "")])
+        return Transaction([], [Delete(self._path(SHARED)), DeleteBelow(self._path(MOVED))])
 
     def move(self, dpid: int, member: str) -> Transaction:
         """This member is the switch's master, whenever it is able to be.  Raises CannotSteer."""
@@ -366,12 +368,16 @@ class Election:
 
     # ---------------------------------------------------------------- parts of transactions
 
-    def _make_leader(self, member: str, now: float) -> Transaction:
-        """It leads, and may claim all switches that it reaches, or the first of them; the others follow."""
-        view = self.view
-        switches = self.claims.reached(now) if member == self.member else view.members[member].switches
-        dpids = [dpid for dpid in self._dpids if dpid in switches and not self._is_shared(dpid, member)][:TOGETHER]
-        conditions, operations = self._give(dpids, member)
+    def _make_leader(self, member: str, now: float, drained: str = "") -> Transaction:
+        """It leads, and its switches, or the first of them, get the masters that it would give them; the others follow.
+
+        ``drained``: a member that is no master from now on.
+        """
+        given = [
+            (dpid, master) for dpid, master in self._wanted_masters(member, now, drained).items()
+            if not (self.view.is_shared and self._keeps(dpid, master))
+        ]  # fmt: skip
+        conditions, operations = self._give(given[:TOGETHER])
         keys = (LEADER, TERM, MEMBERS + member, DRAINS + member)
         return Transaction(
             [*map(self._unchanged, keys), *conditions],
@@ -382,16 +388,11 @@ class Election:
             ],
         )
 
-    def _is_shared(self, dpid: int, leader: str) -> bool:
-        """Has another member than the former leader and this one the switch, and may keep it?"""
-        master = self.view.master(dpid)
-        others = self.view.eligible().keys() - {leader, self.view.leader}
-        return self.view.is_shared and master is not None and master.member in others
-
-    def _give(self, dpids: Collection[int], member: str) -> tuple[list[Is], list[Operation]]:
-        conditions: list[Is] = []
+    def _give(self, given: Sequence[tuple[int, str]]) -> tuple[list[Is], list[Operation]]:
+        """(switch, its master from now on) → under the condition that these members are there."""
+        conditions = [self._unchanged(MEMBERS + member) for member in dict.fromkeys(member for _, member in given)]
         operations: list[Operation] = []
-        for dpid in dpids:
+        for dpid, member in given:
             key = of_switch(GENERATIONS, dpid)
             held = Held(member, self.view.offset(dpid, self._jump), self.view.modified(key))
             conditions.append(self._unchanged(key))
@@ -405,9 +406,10 @@ class Election:
     def _has(self, dpid: int, member: str) -> bool:
         return self.view.text(of_switch(MASTERS, dpid)) == member
 
-    def _will_end(self, dpid: int, member: str) -> bool:
-        """Its key, with a lease that this member has given up."""
-        return self.view.values[of_switch(MASTERS, dpid)].lease != self._lease(member)
+    def _keeps(self, dpid: int, member: str) -> bool:
+        """It has the switch, and not with a lease that it has given up, so that the key ends."""
+        key = of_switch(MASTERS, dpid)
+        return self._has(dpid, member) and self.view.values[key].lease == self._lease(member)
 
     def _unchanged(self, key: str) -> Is:
         return Is(self._path(key), self.view.modified(key))

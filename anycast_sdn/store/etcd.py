@@ -140,11 +140,10 @@ class EtcdStore:
         wanted, mark = list(operations(self._mirror.prefix, texts)), _mark(self._stored.version + 1)
         if len(wanted) <= TOGETHER:
             made = self._make(revision, wanted, mark)
-            with self._looking:
-                if made and self._revision == revision:  # the mirror will have it in a moment
-                    self._keys.apply(texts)
-                    self._ahead |= texts.keys()
-                    self._enter(made, mark)
+            if made and self._revision == revision:  # the mirror will have it in a moment
+                self._keys.apply(texts)
+                self._ahead |= texts.keys()
+                self._enter(made, mark)
         elif made := self._make(revision, [self._pending(texts)], mark):
             with suppress(EtcdError):  # it is stored: the mirror, and ``check``, do the rest
                 self._reach(made)

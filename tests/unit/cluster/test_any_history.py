@@ -11,9 +11,10 @@ from contextlib import suppress
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from anycast_sdn.cluster.keys import SHARED
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.etcd.client import EtcdError
-from tests.unit.cluster.world import Process, World
+from tests.unit.cluster.world import PREFIX, Process, World
 from tests.unit.etcd.fake import Fault
 
 HEALED_S = 45.0  # a switch that was mute is asked again after pauses that double up to 30 s
@@ -26,9 +27,12 @@ events = st.one_of(
     st.tuples(st.just("run"), st.floats(0.05, 4)),
     st.tuples(st.just("cut"), which, faults),
     st.tuples(st.sampled_from(["mend", "freeze", "thaw", "kill", "start", "revoke", "lead", "drain", "resume"]), which),
+    st.tuples(st.sampled_from(["unhear", "hear"]), which),
+    st.tuples(st.just("move"), which, dpids),
     st.tuples(st.sampled_from(["connect", "disconnect"]), which, dpids),
     st.tuples(st.sampled_from(["mute", "speak"]), dpids),
     st.tuples(st.sampled_from(["rebuild", "restart", "late", "no quorum", "quorum", "expire", "compact"])),
+    st.tuples(st.sampled_from(["share", "gather"])),
 )
 
 
@@ -38,6 +42,10 @@ def happen(world: World, event: tuple[object, ...]) -> None:
             world.run(seconds)
         case ("mute" | "speak" as what, int(dpid)):
             world.switches[dpid].is_mute = what == "mute"
+        case ("share" | "gather" as what,):
+            for asked in world.members[:1]:
+                with suppress(ConfigurationError, EtcdError):
+                    asked.cluster.share(what == "share")
         case (str(what),):
             of_etcd(world, what)
         case (str(what), int(number), *more):
@@ -78,6 +86,8 @@ def of_member(world: World, process: Process, what: str, *more: object) -> None:
             process.is_frozen = True
         case ("thaw",):
             process.is_frozen = False
+        case ("unhear" | "hear",):
+            process.is_unheard = what == "unhear"
         case ("kill",):
             world.kill(process)
         case ("revoke",):  # by another member, which takes it for dead
@@ -86,6 +96,10 @@ def of_member(world: World, process: Process, what: str, *more: object) -> None:
             for asked in world.members[:1]:
                 with suppress(ConfigurationError, EtcdError):
                     getattr(asked.cluster, what)(process.id)
+        case "move", int(dpid):
+            for asked in world.members[:1]:
+                with suppress(ConfigurationError, EtcdError):
+                    asked.cluster.move(f"s{dpid}", process.id)
         case "connect", int(dpid):
             process.connect(dpid)
         case "disconnect", int(dpid):
@@ -98,7 +112,7 @@ def mend(world: World) -> None:
     world.etcd.late()
     for process in world.members:
         world.mend(process)
-        process.is_frozen = False
+        process.is_frozen = process.is_unheard = False
     for switch in world.switches.values():
         switch.is_mute = False
     if not world.members:
@@ -117,9 +131,26 @@ def test_any_history_ends_well(history: list[tuple[object, ...]]) -> None:
     for event in history:
         happen(world, event)
     mend(world)
-    world.until(world.is_whole, HEALED_S)
+    ends_well(world)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(events, max_size=25))
+def test_any_history_of_shared_switches_ends_well(history: list[tuple[object, ...]]) -> None:
+    world = World(3, ["m0", "m1", "m2"], unfenced=[UNFENCED])
+    world.share()
+    for event in history:
+        happen(world, event)
+    mend(world)
+    world.share()
+    ends_well(world)
+
+
+def ends_well(world: World) -> None:
+    is_well = world.is_shared if f"{PREFIX}{SHARED}" in world.etcd.values else world.is_whole
+    world.until(is_well, HEALED_S)
     world.run(HEALED_S, step_s=0.25)
-    assert world.is_whole()
+    assert is_well()
     assert world.requests_in(10) == 0
     for process in world.members:
         assert process.led == sorted(process.led)

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from anycast_sdn.cluster.assignment import rendezvous
 from anycast_sdn.cluster.cluster import Claim, RoleAnswer, Turn
 from anycast_sdn.cluster.etcd_cluster import EtcdCluster
+from anycast_sdn.cluster.keys import MOVED, of_switch
 from anycast_sdn.cluster.lease import DEAF_S
 from anycast_sdn.etcd.client import EtcdError
 from anycast_sdn.etcd.mirror import Mirror
@@ -67,7 +69,7 @@ class Process:
         self.world = world
         self.id = f"{name}-{number:08x}"
         self.is_frozen = False
-        self.is_cut = False
+        self.is_unheard = False  # by the other members, nor hears it them
         self.events: list[Any] = []  # that were reported
         self.begun: Counter[int] = Counter()  # how often it has had to read a switch
         self.asked: Counter[int] = Counter()
@@ -87,6 +89,7 @@ class Process:
         self.cluster.watch(self._ask_all)
         self.cluster.report = self.events.append
         self.cluster.wake = lambda: None
+        self.cluster.hear(lambda: world.heard_by(self))
         self._renewed_at = world.etcd.now
 
     # ---------------------------------------------------------------- as process/connections.py
@@ -241,6 +244,10 @@ class World:
     def process(self, name: str) -> Process | None:
         return next((process for process in self.members if process.id.startswith(f"{name}-")), None)
 
+    def heard_by(self, process: Process) -> set[str]:
+        others = [each for each in self._running if each is not process and not each.is_unheard]
+        return set() if process.is_unheard else {each.id for each in others}
+
     @property
     def _running(self) -> Sequence[Process]:
         return [each for each in self.members if not each.is_frozen]
@@ -257,6 +264,24 @@ class World:
         if len(self.leaders()) != 1 or not named or named.text != self.leaders()[0].id:
             return False
         return all(self.is_served(dpid) and self.masters(dpid) == self.leaders() for dpid in self.switches)
+
+    def share(self, on: bool = True) -> None:
+        self.members[0].cluster.share(on)
+
+    def is_shared(self) -> bool:
+        """One leader, and each switch has the master that it should have among those who are able to be it."""
+        if len(self.leaders()) != 1:
+            return False
+        return all(
+            self.is_served(dpid) and self.masters(dpid) == [self.should_serve(dpid)] for dpid in self.switches
+        )
+
+    def should_serve(self, dpid: int) -> Process:
+        """By the names of all members, of which each reaches the switch."""
+        drained = {key.rpartition("/")[2] for key in self.etcd.values if "/drains/" in key}
+        moved = self.etcd.values.get(f"{PREFIX}{of_switch(MOVED, dpid)}")
+        able = {each.id.rpartition("-")[0]: each for each in self._running if each.id not in drained}
+        return able.get(moved.text if moved else "") or able[rendezvous(able, dpid)]
 
     def is_served(self, dpid: int) -> bool:
         masters, switch = self.masters(dpid), self.switches[dpid]
