@@ -41,6 +41,10 @@ class MasterShown(Section):
     switch: str
     master: str | None = said("the member that etcd names, and that may ask the switch for it; null: none")
     generation: int | None = said("by which that one asks (OpenFlow generation_id)")
+    moved_to: str | None = said(
+        "the member that an operator has given it to: its master, where switches are shared, whenever it can be; null: "
+        "none"
+    )
     obeys: str | None = said("the member whose writes the switch takes, as members say; null: none, or not known here")
     claims: list[ClaimShown] = said("of members that are heard")
 
@@ -77,6 +81,10 @@ class Cluster(Section):
     member: str | None = said("the one that answers")
     leader: str | None = said("the one that decides on links and routes; null: none now")
     term: int = said("grows with each leader")
+    shared: bool = said(
+        "each switch has a master among all members, which serves the flows of its clients; false: the leader is the "
+        "master of all"
+    )
     members: list[MemberShown] = said("those that are there")
     switches: list[MasterShown] = said("all of the network file")
     incomplete: list[str] = said("members that were there and are missing, or cannot be reached")

@@ -106,11 +106,14 @@ def screen(known: Any, where: str) -> Iterator[str]:
     yield from _etcd(known["etcd"])
     if astray := [switch["switch"] for switch in known["switches"] if _is_astray(switch)]:
         yield styled(f"not obeying the member that etcd names: {harmless(listed(astray))}", "warning")
+    if known.get("shared"):
+        yield "switches are shared: each is served by its master, and the leader decides on all but flows"
     if known["members"]:
         yield ""
         yield harmless(table([_member(member, known) for member in known["members"]]))
     yield ""
-    yield harmless(table([_switch(switch) for switch in known["switches"]]))
+    moved = any(switch.get("moved_to") for switch in known["switches"])
+    yield harmless(table([_switch(switch, moved) for switch in known["switches"]]))
 
 
 def _etcd(etcd: Any) -> Iterator[str]:
@@ -152,12 +155,14 @@ def _obeys(switch: Any) -> Any:
     return switch.get("obeys", switch["master"])  # a controller of an earlier release does not say it
 
 
-def _switch(switch: Any) -> dict[str, Any]:
+def _switch(switch: Any, moved: bool) -> dict[str, Any]:
+    """``moved``: has an operator given any switch to a member?"""
     claims = switch.get("claims", [])
     return {
         "switch": switch["switch"],
         "master": switch["master"] or "none",
         "generation": switch["generation"],
+        **({"moved to": switch.get("moved_to")} if moved else {}),
         "obeys": _obeys(switch) or ("not known" if switch["master"] else "none"),
         "members say": ",\n".join(map(_claim, claims)) if _is_astray(switch) or len(claims) > 1 else "",
     }

@@ -39,6 +39,7 @@ def _status(arguments: argparse.Namespace) -> int:
         "edges": client.get(controller, "/v1/edges?hosts=none", "edges")["edges"],
         "flows": client.get(controller, "/v1/flows?limit=1", "flows")["summary"],
         "history": client.ask(controller, f"/v1/history?last_s={_RATES_S}&step_s={_RATES_S}"),
+        "cluster": client.get(controller, "/v1/cluster", "members"),
     }
     print(json.dumps(known, indent=2) if arguments.json else harmless_lines(screen(known, str(controller))))
     return 0
@@ -116,6 +117,8 @@ def _span(seconds: float) -> str:
 
 
 def _parts(known: Any) -> Iterator[str]:
+    if known["cluster"]["mode"] == "cluster":
+        yield from wrap(f"{'members':9} {harmless(_members(known['cluster']))}", WIDTH, subsequent_indent=" " * 10)
     switches = known["topology"]["switches"]
     away = [switch["name"] for switch in switches if not switch["connected"]]
     yield _line("switches", len(switches) - len(away), len(switches), "connected", away, "not")
@@ -138,6 +141,17 @@ def _parts(known: Any) -> Iterator[str]:
                      for name, rate in edge["drops_per_s"].items() if rate})  # fmt: skip
     most = listed([f"{rate:g}/s {name}" for name, rate in drops.most_common()], 3)
     yield f"{'drops':9} {most or 'none in the last minute'}"
+
+
+def _members(cluster: Any) -> str:
+    names = [member["name"] for member in cluster["members"]]
+    leads = f"{cluster['leader']} leads" if cluster["leader"] else "none leads"
+    lost = f"; missing, or not reached: {listed(cluster['incomplete'])}" if cluster["incomplete"] else ""
+    said = f"{listed(names)}; {leads}{lost}"
+    if not cluster.get("shared"):
+        return said
+    masters = Counter(switch["master"] for switch in cluster["switches"])
+    return f"{said}; switches are shared: {listed([f'{masters[name]} by {name}' for name in names])}"
 
 
 def _line(name: str, good: int, of: int, word: str, others: list[str], what: str) -> str:

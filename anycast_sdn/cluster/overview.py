@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from anycast_sdn.cluster.generations import generation
@@ -12,6 +13,8 @@ from anycast_sdn.cluster.keys import (
     LEADER,
     MASTERS,
     MEMBERS,
+    MOVED,
+    SHARED,
     TERM,
     Held,
     MemberKey,
@@ -20,7 +23,7 @@ from anycast_sdn.cluster.keys import (
 )
 from anycast_sdn.etcd.client import Value
 
-OF_OVERVIEW = (LEADER, TERM, MEMBERS, MASTERS, GENERATIONS, DRAINS)  # how the keys begin that it needs
+OF_OVERVIEW = (LEADER, TERM, MEMBERS, MASTERS, GENERATIONS, DRAINS, SHARED, MOVED)  # how the keys begin that it needs
 
 
 class Member(NamedTuple):
@@ -42,12 +45,17 @@ class Master(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """``term``: grows with each leader; 0 without one.  Of a member that has ended nothing is in it."""
+    """``term``: grows with each leader; 0 without one.  Of a member that has ended nothing is in it.
+
+    ``moved``: the names of the members to which an operator has given switches.
+    """
 
     members: Mapping[str, Member]  # by id
     leader: str
     term: int
     masters: Mapping[int, Master]  # by datapath id
+    shared: bool = False  # among members: the leader is not the master of all
+    moved: Mapping[int, str] = MappingProxyType({})  # by datapath id
 
     def name(self, member: str) -> str:
         """How operators call a member; of one that has ended, as it can be told from its id."""
@@ -76,7 +84,11 @@ def overview(values: Mapping[str, Value]) -> Overview:
     }
     leader, term = values.get(LEADER), values.get(TERM)
     number = int(term.text) if term and leader and term.text.isdecimal() else 0
-    return Overview(members, leader.text if leader else "", number, masters)
+    moved = {
+        dpid: value.text for key, value in values.items()
+        if key.startswith(MOVED) and (dpid := dpid_of(key)) is not None
+    }  # fmt: skip
+    return Overview(members, leader.text if leader else "", number, masters, SHARED in values, moved)
 
 
 def _offset(values: Mapping[str, Value], dpid: int) -> int:

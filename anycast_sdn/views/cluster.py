@@ -17,8 +17,8 @@ from anycast_sdn.views.reasons import Reason
 LEADERLESS_S = 3.0  # a take-over takes less
 
 ALONE: Mapping[str, Any] = {
-    "mode": "alone", "member": None, "leader": None, "term": 0, "members": [], "switches": [], "incomplete": [],
-    "etcd": None,
+    "mode": "alone", "member": None, "leader": None, "term": 0, "shared": False, "members": [], "switches": [],
+    "incomplete": [], "etcd": None,
 }  # fmt: skip
 
 
@@ -73,6 +73,7 @@ def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any
         "member": seen.name(state.own),
         "leader": seen.name(seen.leader) if seen.leader else None,
         "term": seen.term,
+        "shared": seen.shared,
         "members": [_member(state, id, names) for id in sorted(seen.members, key=lambda id: (seen.name(id), id))],
         "switches": [_switch(state, dpid, name) for dpid, name in sorted(names.items())],
         "incomplete": state.silent,
@@ -118,6 +119,7 @@ def _switch(state: ClusterState, dpid: int, name: str) -> dict[str, Any]:
         "switch": name,
         "master": seen.name(master.member) if master else None,
         "generation": master.generation if master else None,
+        "moved_to": seen.moved.get(dpid),
         "obeys": seen.name(obeys) if obeys else None,
         "claims": [
             {

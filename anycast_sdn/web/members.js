@@ -17,8 +17,9 @@ export function isClustered(app) {
 export function membersCard(app) {
   const { cluster } = app;
   const leads = cluster.leader === null ? status('critical', 'no member leads') : `${cluster.leader} leads`;
+  const shared = cluster.shared ? ', switches are shared' : '';
   const said = app.memory('members').said;
-  return card('members', 'Controllers', html`<span class="quiet small">${leads}, as ${cluster.member} sees it</span>`,
+  return card('members', 'Controllers', html`<span class="quiet small">${leads}${shared}, as ${cluster.member} sees it</span>`,
     html`<div class="scrolls"><table class="cards"><caption class="unseen">Controllers of the cluster</caption>${
       tableHead('Member', 'State', '>Obeyed by', '>Connected', 'Release')}<tbody>${cluster.members.map((member) => row(member, cluster))}${
       missing(cluster).map((name) => lost(app, name))}</tbody></table></div>${astray(cluster)}${

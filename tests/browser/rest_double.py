@@ -62,8 +62,8 @@ class RestDouble:
         self.events: list[Json] = sorted(self._answers.pop("/v1/events")["events"], key=itemgetter("id"))
         self.changed = threading.Condition()
         self.scopes = ["admin"]
-        self.cluster: Json = {"mode": "alone", "member": None, "leader": None, "term": 0, "members": [], "switches": [],
-                              "incomplete": [], "etcd": None}  # fmt: skip
+        self.cluster: Json = {"mode": "alone", "member": None, "leader": None, "term": 0, "shared": False,
+                              "members": [], "switches": [], "incomplete": [], "etcd": None}  # fmt: skip
         if case in ("well", "empty"):
             self._mend()
         if case == "empty":

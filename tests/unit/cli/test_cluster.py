@@ -63,6 +63,13 @@ def test_a_switch_that_obeys_another_member_than_etcd_names_stands_out(capsys: p
     assert rows[at + 1] == "m1: claimed (by 9, term 6)"
 
 
+def test_it_says_that_switches_are_shared_and_which_an_operator_has_moved(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = STATE.seen._replace(shared=True, moved={1: "m0"})
+    _, text, _ = printed(capsys, cluster_view(replace(STATE, seen=seen), NAMES))
+    assert "switches are shared: each is served by its master" in text
+    assert ["arh1", "m1", "9", "m0", "m1"] in [line.split() for line in text.splitlines()]
+
+
 def test_a_controller_of_an_earlier_release_names_masters_alone(capsys: pytest.CaptureFixture[str]) -> None:
     shown = cluster_view(STATE, NAMES)
     shown["switches"] = [{"switch": "arh1", "master": "m1", "generation": 9}]

@@ -11,7 +11,9 @@ import pytest
 from anycast_sdn.cli import main
 from anycast_sdn.cli.tables import table
 from anycast_sdn.cli.terminal import with_words_styled
+from anycast_sdn.views.cluster import ALONE, cluster_view
 from tests.unit.command_line import serving
+from tests.unit.views.test_cluster import NAMES, STATE
 
 LINK = {"ends": ["c2:1", "c3:2"], "cost": 1, "up": True, "state": "up", "declared": True}
 POOL = {"size": 510, "leased": 371, "resting": 52, "free": 87, "level": "plenty", "used_up_in_s": None,
@@ -43,6 +45,7 @@ ANSWERS: Mapping[str, Any] = {
     "/v1/flows": {"flows": [], "next": None, "summary": {"pinned": 1832, "unanswered": 9, "pool_exhausted": 0}},
     "/v1/history": {"step_s": 60, "end": None, "series": {"opened_per_s": [47.0], "first_reply_p95_ms": [None],
                                                           "unanswered_share": [0.27]}},
+    "/v1/cluster": ALONE,
 }  # fmt: skip
 
 
@@ -101,6 +104,18 @@ def test_the_status_of_a_network_that_is_well_says_so(capsys: pytest.CaptureFixt
     assert printed(capsys, controller, "status").splitlines()[1] == "ok: all is well"
     whole = json.loads(printed(capsys, controller, "status", "--json"))
     assert whole["health"]["status"] == "ok"
+
+
+def test_of_several_controllers_it_says_who_leads_and_how_the_switches_are_shared(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    cluster = cluster_view(STATE, NAMES)
+    shown = printed(capsys, Controller(**{"/v1/cluster": cluster}), "status").splitlines()
+    assert "members   m0, m1; m1 leads" in shown
+    cluster |= {"shared": True, "incomplete": ["m2"]}
+    shown = printed(capsys, Controller(**{"/v1/cluster": cluster}), "status").splitlines()
+    at = shown.index("members   m0, m1; m1 leads; missing, or not reached: m2; switches are shared: 0 by m0, 1 by m1")
+    assert shown[at + 1].startswith("switches ")
 
 
 def test_of_many_reasons_some_are_shown_and_the_others_counted(capsys: pytest.CaptureFixture[str]) -> None:

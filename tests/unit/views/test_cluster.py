@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from anycast_sdn.api.shown_cluster import Cluster
-from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, TERM, MemberKey
+from anycast_sdn.cluster.keys import LEADER, MASTERS, MEMBERS, MOVED, SHARED, TERM, MemberKey, of_switch
 from anycast_sdn.cluster.overview import overview
 from anycast_sdn.cluster.standing import Claimed, Says, Standing
 from anycast_sdn.etcd.client import Value
@@ -40,14 +40,23 @@ def test_it_names_members_leader_and_masters() -> None:
     ]  # fmt: skip
     assert shown["switches"] == [
         {
-            "switch": "arh1", "master": "m1", "generation": 9, "obeys": "m1",
+            "switch": "arh1", "master": "m1", "generation": 9, "moved_to": None, "obeys": "m1",
             "claims": [{"member": "m1", "says": "granted", "generation": 9, "term": 6}],
         },
-        {"switch": "ars2", "master": None, "generation": None, "obeys": None, "claims": []},
+        {"switch": "ars2", "master": None, "generation": None, "moved_to": None, "obeys": None, "claims": []},
     ]  # fmt: skip
     assert [each["up"] for each in shown["etcd"]["endpoints"]] == [True, False]
     assert (STATE.leads, STATE.masters) == (False, 0)
     assert not list(cluster_reasons(STATE))
+
+
+def test_it_says_whether_switches_are_shared_and_which_an_operator_has_moved() -> None:
+    assert cluster_view(STATE, NAMES)["shared"] is False
+    keys = {SHARED: Value("", 1, 1), of_switch(MOVED, 2): Value("m1", 2, 2)}
+    shown = cluster_view(replace(STATE, seen=overview(keys)), NAMES)
+    Cluster.model_validate(shown)
+    assert shown["shared"] is True
+    assert [each["moved_to"] for each in shown["switches"]] == [None, "m1"]
 
 
 def obeys(**standings: Standing) -> tuple[str | None, str | None]:
