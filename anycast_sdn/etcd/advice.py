@@ -20,6 +20,7 @@ _ADVICE = (
     ("WRONG_VERSION_NUMBER", "it does not speak TLS: write http:// instead of https://"),
     ("HTTP request to an HTTPS server", "it speaks TLS: write https:// instead of http://"),
     ("request is too large", "its --max-request-bytes, 1.5 MB by default, allows no such change: make it in parts"),
+    ("message larger than max", "its --max-request-bytes, 1.5 MB by default, allows no such change: make it in parts"),
     (FULL, "its quota is used up: etcdctl compaction, defrag, and alarm disarm"),
     ("404", "it has no API v3 in JSON: etcd 3.4 or later is needed"),
 )  # fmt: skip

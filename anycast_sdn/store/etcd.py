@@ -8,7 +8,7 @@
 The rules this file keeps, beside those of ``store.store``:
 
 - A change is one transaction, under the condition that ``version`` is as it was when the change was decided.  One of
-  more keys than a transaction has is put in ``pending``, as one text, and counts from then on; its keys follow.
+  more than a transaction takes is put in ``pending``, as one text, and counts from then on; its keys follow.
 - A change that etcd has not answered is asked for again, under the same condition: so it is made once, and not at all
   after ``version`` has changed otherwise.  ``version`` has a text that nobody else writes, and tells.
 - First enrolments are put in batches, ``version`` last: without it there are none.  Whoever puts ``meta/cluster``
@@ -36,10 +36,11 @@ from anycast_sdn.etcd.schema import KNOWN, SCHEMA, schema_of, why_unknown
 from anycast_sdn.store.etcd_keys import (
     ENROLMENTS,
     PENDING,
-    TOGETHER,
     EnrolledKeys,
     Texts,
     batches,
+    is_small,
+    must_be_small,
     operations,
     pending_of,
     pending_text,
@@ -138,7 +139,7 @@ class EtcdStore:
         self._fold()
         revision, texts = self._revision, self._texts(self._keys, changes)
         wanted, mark = list(operations(self._mirror.prefix, texts)), _mark(self._stored.version + 1)
-        if len(wanted) <= TOGETHER:
+        if is_small(wanted):
             made = self._make(revision, wanted, mark)
             if made and self._revision == revision:  # the mirror will have it in a moment
                 self._keys.apply(texts)
@@ -153,7 +154,9 @@ class EtcdStore:
     def _texts(self, keys: EnrolledKeys, changes: Sequence[Change]) -> Texts:
         """What changes make of these keys, in the form that etcd has.  Raises StoreError."""
         try:
-            return keys.after(changes, schema_of(self._mirror.values, self._schema))
+            texts = keys.after(changes, schema_of(self._mirror.values, self._schema))
+            must_be_small(texts)
+            return texts
         except ValueError as error:
             raise StoreError(f"{self.path}: {error}") from error
 
@@ -353,7 +356,7 @@ class EtcdStore:
         gone = {key: None for key in values if key.startswith(ENROLMENTS) and key not in own}
         texts = {key: text for key, text in own.items() if key not in values or values[key].text != text}
         wanted: list[Operation] = list(operations(path, {**gone, **texts}))
-        if len(wanted) > TOGETHER:
+        if not is_small(wanted):
             wanted = [self._pending({**gone, **texts})]
         mark = _mark(_number(self._mark), BACK)
         conditions = [Is(path + VERSION, values[VERSION].modified), Is(path + PENDING, 0)]

@@ -35,7 +35,7 @@ GROUPS, SERVERS, EDGES, PENDING = "groups/", "servers/", "edges/", "pending"
 ENROLMENTS = (GROUPS, SERVERS, EDGES)
 TOGETHER = MOST_OPERATIONS - 10  # keys in a transaction, beside ``version`` and the like
 SLICE = 100  # keys that are decoded in a few milliseconds
-MOST_TEXT = 1_000_000  # bytes of ``pending``; etcd takes 1.5 MiB
+MOST_BYTES = 1_000_000  # of what a transaction puts; etcd takes 1.5 MiB, unless it is told otherwise
 
 Texts = Mapping[str, str | None]  # key → what it is to have; None: it is to be deleted
 
@@ -182,8 +182,11 @@ def operations(path: str, texts: Texts) -> Iterable[Operation]:
 def pending_text(texts: Texts) -> str:
     """Raises ValueError when it is too large for etcd."""
     packed_text = b64encode(zlib.compress(json.dumps(texts, separators=(",", ":")).encode())).decode()
-    if len(packed_text) > MOST_TEXT:
-        raise ValueError(f"a change of {len(texts)} groups and servers is too large for etcd; make it in parts")
+    if len(packed_text) > MOST_BYTES:
+        raise ValueError(
+            f"a change of {len(texts):,} groups and servers has {len(packed_text):,} bytes, compressed, and etcd takes "
+            f"{MOST_BYTES:,} at once: nothing was changed; make it in parts, or import into an etcd without enrolments"
+        )
     return packed_text
 
 
@@ -200,9 +203,33 @@ def pending_of(stored: str) -> dict[str, str | None]:
 
 def batches(path: str, texts: Texts) -> Iterable[Sequence[Operation]]:
     """The same in transactions that etcd takes."""
-    all_of_them = list(operations(path, texts))
-    for at in range(0, len(all_of_them), TOGETHER):
-        yield all_of_them[at:at + TOGETHER]
+    batch: list[Operation] = []
+    size = 0
+    for each in operations(path, texts):
+        if len(batch) == TOGETHER or (batch and size + _size(each) > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(each)
+        size += _size(each)
+    if batch:
+        yield batch
+
+
+def is_small(wanted: Collection[Operation]) -> bool:
+    """Does a transaction of etcd take all of it?"""
+    return len(wanted) <= TOGETHER and sum(map(_size, wanted)) <= MOST_BYTES
+
+
+def must_be_small(texts: Texts) -> None:
+    """Raises ValueError for what no transaction takes."""
+    for key, wanted in texts.items():
+        if wanted and len(wanted) > MOST_BYTES:
+            reason = f"its settings have {len(wanted):,} bytes, and etcd takes {MOST_BYTES:,} at once"
+            raise ValueError(f"{key}: {reason}: nothing was changed; give it fewer prefixes")
+
+
+def _size(operation: Operation) -> int:
+    return len(operation.text) if isinstance(operation, Put) else 0
 
 
 def _group_of(key: str) -> str:

@@ -115,6 +115,19 @@ def test_ten_thousand_servers_are_stored_read_and_changed_as_one(members: Callab
     until(lambda: other.servers() == 0, "the other one is told")
 
 
+def test_groups_that_are_too_large_for_one_request_of_etcd_are_put_in_parts(tmp_path: Path) -> None:
+    prefixes = tuple(Prefix((0xC6000000 + number).to_bytes(4, "big"), 32) for number in range(1500))
+    groups = [AnycastGroup(f"g{number}", prefixes) for number in range(80)]  # 1.8 MB in all
+    with EtcdServer(tmp_path) as etcd, ExitStack() as undo:
+        one = Member(etcd.url)
+        undo.callback(one.end)
+        one.opened(*groups)
+        one.store.change(one.at, [PutGroup(replace(each, min_healthy=2)) for each in groups])
+        other = Member(etcd.url)
+        stored = other.store.open().groups
+        assert {name: group.min_healthy for name, group in stored.items()} == {each.name: 2 for each in groups}
+
+
 def test_it_goes_on_after_etcd_was_killed_and_after_it_was_rebuilt(
     etcd: EtcdServer, members: Callable[[], Member]
 ) -> None:

@@ -44,7 +44,7 @@ from anycast_sdn.etcd.client import (
 )
 from anycast_sdn.etcd.mirror import Mirror
 
-MOST_OPERATIONS = 128  # of a transaction, in etcd as it comes
+MOST_OPERATIONS, MOST_BYTES = 128, 1536 << 10  # of a transaction, in etcd as it comes
 Result = TypeVar("Result")
 
 
@@ -318,6 +318,8 @@ def _must_be_valid(operations: Sequence[Operation]) -> None:
     """What etcd refuses.  Raises EtcdError."""
     if len(operations) > MOST_OPERATIONS:
         raise EtcdError("fake: etcdserver: too many operations in txn request")
+    if sum(len(each.key) + len(each.text) for each in operations if isinstance(each, Put)) > MOST_BYTES:
+        raise EtcdError("fake: etcdserver: request is too large")
     puts = sorted(each.key for each in operations if isinstance(each, Put))
     deletes = [each for each in operations if not isinstance(each, Put)]
     twice = any(one == other for one, other in pairwise(puts))

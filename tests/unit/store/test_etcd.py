@@ -14,7 +14,7 @@ from anycast_sdn.core.model import AnycastGroup, Prefix, Server, packed
 from anycast_sdn.etcd.client import Condition, Delete, DeleteBelow, Done, EtcdError, Operation, Put
 from anycast_sdn.etcd.mirror import DEAF_S, Mirror
 from anycast_sdn.etcd.schema import KNOWN
-from anycast_sdn.store import encoding
+from anycast_sdn.store import encoding, etcd_keys
 from anycast_sdn.store.etcd import AWAY_S, EtcdStore
 from anycast_sdn.store.store import (
     Change,
@@ -26,12 +26,14 @@ from anycast_sdn.store.store import (
     Stored,
     StoreError,
 )
+from tests.unit.etcd import fake
 from tests.unit.etcd.fake import FakeClient, FakeEtcd, Fault, catch_up
 
 PATH = "/anycast-sdn/pair/"
 WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"),))
 MAIL = AnycastGroup("mail", (Prefix.parse("198.18.0.2/32"),))
 ONE, TWO = Server(packed("10.2.0.1"), 1), Server(packed("10.2.0.2"), 2)
+LARGE = AnycastGroup("g", tuple(Prefix(number.to_bytes(4, "big"), 32) for number in range(100)))
 MANY = [Server(number.to_bytes(4, "big"), 7) for number in range(1, 400)]
 
 
@@ -173,6 +175,48 @@ class TestLargeChanges:
         one.change(DeleteGroup("web"))
         assert etcd.revision == before + 1
         assert not [key for key in etcd.values if "/web" in key]
+
+
+    def test_many_bytes_are_put_in_parts_too(self, etcd: FakeEtcd, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(etcd_keys, "MOST_BYTES", 20_000)
+        monkeypatch.setattr(fake, "MOST_BYTES", 30_000)
+        large = [replace(LARGE, name=f"g{number}") for number in range(60)]  # 70 kB in all
+        one = Member(etcd).opened(*large)
+        other = Member(etcd).opened()
+        assert len(other.groups()) == 60
+        one.change(*(PutGroup(replace(each, min_healthy=2)) for each in large))
+        other.catch_up()
+        assert {each.min_healthy for each in other.groups().values()} == {2}
+        assert one.groups() == other.groups() == Member(etcd).opened().groups()
+        etcd.rebuild()
+        one.catch_up()
+        assert one.store.problem == ""
+        assert Member(etcd).opened().groups() == one.groups()
+
+    def test_what_etcd_cannot_take_is_refused_with_its_limit_and_nothing_is_changed(
+        self, etcd: FakeEtcd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = Member(etcd).opened(WEB)
+        before = etcd.saved()
+        prefixes = tuple(Prefix((0x20010DB8 << 96 | number).to_bytes(16, "big"), 128) for number in range(60_000))
+        with pytest.raises(StoreError, match=r"groups/mail: its settings have 1,\d+,\d+ bytes, and etcd takes 1,0"):
+            one.change(PutGroup(replace(MAIL, prefixes=prefixes)))
+        monkeypatch.setattr(etcd_keys, "MOST_BYTES", 1000)
+        with pytest.raises(StoreError, match=r"of 399 groups and servers has 1,\d+ bytes, compressed, and etcd takes"):
+            one.change(*(PutServer("web", server) for server in MANY))
+        assert etcd.saved() == before
+        assert one.groups() == {"web": WEB}
+        one.change(PutServer("web", ONE))
+
+    def test_an_etcd_that_takes_less_refuses_it_and_nothing_is_changed(
+        self, etcd: FakeEtcd, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = Member(etcd).opened(WEB)
+        monkeypatch.setattr(fake, "MOST_BYTES", 1000)
+        with pytest.raises(StoreError, match="request is too large"):
+            one.change(*(PutServer("web", server) for server in MANY))
+        assert (one.groups(), one.store.problem) == ({"web": WEB}, "")
+        one.change(PutServer("web", ONE))
 
 
 class TestUnanswered:
