@@ -57,10 +57,7 @@ class EventShown(Section):
 
     id: int = said("its number at the member that answers; they grow")
     member: str | None = said("in a cluster: the member to which it has happened", default=None)
-    number: int | None = said(
-        "its number among those of this member, the same whoever answers; none where each member sees it by itself",
-        default=None,
-    )
+    number: int | None = said("its number among those of this member, the same whoever answers", default=None)
     at: str = said("when (RFC 3339)", json_schema_extra={"format": "date-time"})
     type: str = said("its stable name, see docs/events.md")
     severity: Literal["info", "warning", "critical"] = said("how much it matters")

@@ -14,7 +14,6 @@ class MemberJoined(OfMember):
     """A controller takes part in the cluster.  ``id``: of its process; ``rest``: where clients reach it."""
 
     type: ClassVar[str] = "member.joined"
-    seen_by_all: ClassVar[bool] = True
 
     member: str
     id: str
@@ -30,7 +29,6 @@ class MemberLeft(OfMember):
     """A controller has ended because it was asked to; others do what it did."""
 
     type: ClassVar[str] = "member.left"
-    seen_by_all: ClassVar[bool] = True
 
     member: str
     id: str
@@ -44,7 +42,6 @@ class MemberLost(OfMember):
     """Others take over from a controller.  ``ended``: its process has ended; else it hangs, or does not reach etcd."""
 
     type: ClassVar[str] = "member.lost"
-    seen_by_all: ClassVar[bool] = True
     usual: ClassVar[Severity] = Severity.WARNING
 
     member: str
@@ -73,7 +70,6 @@ class LeaderChanged(OfMember):
     """Another member leads: it decides on links and routes.  ``term``: grows with each leader."""
 
     type: ClassVar[str] = "leader.changed"
-    seen_by_all: ClassVar[bool] = True
 
     member: str
     term: int
@@ -119,3 +115,12 @@ class EtcdBack(OfController):
 
     def sentence(self) -> str:
         return f"etcd can be used again, after {self.away_s:.0f} s"
+
+
+# Each member sees these by itself, in etcd: type → the member of ``data`` by which two of them are the same.
+SEEN_BY_ALL = {
+    MemberJoined.type: "id",
+    MemberLeft.type: "id",
+    MemberLost.type: "id",
+    LeaderChanged.type: "term",
+}

@@ -87,7 +87,6 @@ class Reported:
     type: ClassVar[str]  # its stable name, such as "server.enrolled"
     usual: ClassVar[Severity] = Severity.INFO  # its severity, where ``severity`` says nothing else
     often: ClassVar[int] = 5  # so many of one kind are told one by one in a minute, the others together
-    seen_by_all: ClassVar[bool] = False  # each member of a cluster sees it by itself, in etcd
 
     @property
     def severity(self) -> Severity:

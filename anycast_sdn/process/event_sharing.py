@@ -6,6 +6,8 @@ The rules this file keeps:
 
 - Who begins to listen gets the last ``GREETED`` events first, and the journal drops those that it knows: so after a
   break of the stream nothing is missing, unless more has happened meanwhile, which is counted and told.
+- What each member sees by itself, in etcd (``SEEN_BY_ALL``), is taken from another one ``OWN_FIRST_S`` later, unless
+  this member has seen it, too: so it is shown once, also where one could not see it, because it was cut off or lost.
 - What another member tells is neither logged here nor told on: each log has the events of its own member.
 - Events of flows are told while a client of some member has asked for them (``WANTED``), a sample of each member's
   own, with how many it has left out so far.  A member that is not heard any more wants nothing.
@@ -14,12 +16,15 @@ The rules this file keeps:
 from __future__ import annotations
 
 import json
+import time
+from collections import deque
 from collections.abc import Callable
 
 from os_ken.lib import hub
 
-from anycast_sdn.core.cluster_events import EventsMissed
+from anycast_sdn.core.cluster_events import SEEN_BY_ALL, EventsMissed
 from anycast_sdn.core.events import Event
+from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.peers import Peers
 from anycast_sdn.process.streamed_flows import StreamedFlows
 from anycast_sdn.views.flow_sample import FlowSample
@@ -27,6 +32,7 @@ from anycast_sdn.views.journal import Entry, Journal
 
 EVENT, FLOW_EVENT, WANTED = "event", "flow-event", "flow-events-wanted"
 GREETED = 1000
+OWN_FIRST_S = 3.0
 AT_ONCE = 50  # some milliseconds; then other green threads run
 
 
@@ -41,20 +47,41 @@ class SharedEvents:
         self._report = report
         self._name = name
         self._taken = 0
+        self._later: deque[tuple[float, Entry]] = deque()  # that this member may have seen by itself
         journal.listen(self._tell)
-        peers.greet(EVENT, lambda: [entry.json for entry in journal.told(GREETED)])
+        peers.greet(EVENT, lambda: [entry.json for entry in journal.own(GREETED)])
         peers.listen(EVENT, self._take)
 
     def _tell(self, entry: Entry) -> None:
-        if entry.is_own and entry.number:
+        if entry.is_own:
             self._peers.publish(EVENT, entry.json)
 
     def _take(self, id: str, text: str) -> None:
-        if missed := self._journal.take(text):
+        entry, missed = self._journal.hear(text)
+        if missed:
             self._report(EventsMissed(self._name(id), missed))
+        if entry and entry.type in SEEN_BY_ALL:
+            self._later.append((time.monotonic() + OWN_FIRST_S, entry))
+            if len(self._later) == 1:
+                hub.spawn(self._put_later)
+        elif entry:
+            self._journal.put(entry)
         self._taken += 1
         if self._taken % AT_ONCE == 0:
             hub.sleep(0)
+
+    def _put_later(self) -> None:
+        while self._later:
+            due, entry = self._later[0]
+            hub.sleep(max(0.0, due - time.monotonic()))
+            self._put_unseen(entry)
+            self._later.popleft()
+
+    @isolated
+    def _put_unseen(self, entry: Entry) -> None:
+        name = SEEN_BY_ALL[entry.type]
+        if not self._journal.has(entry.type, name, json.loads(entry.json).get("data", {}).get(name)):
+            self._journal.put(entry)
 
 
 class SharedFlowEvents:

@@ -10,7 +10,7 @@ The rules this file keeps:
 - An event is written as JSON once, when it happens; later nothing of it changes.
 - An event of another member comes when it is heard, which may be long after it has happened.  It gets a number of this
   journal.  ``member`` and ``number``, which grows by one from event to event of a member, name it in all journals: so
-  none is taken twice, and it is known how many were not heard.  What each member sees by itself is not told to others.
+  none is taken twice, and it is known how many were not heard.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Entry(NamedTuple):
     json: str  # with its number and time
     at: str = ""
     member: str = ""  # that tells it; "": this controller is alone
-    number: int = 0  # among those that this member tells to others; 0: it does not
+    number: int = 0  # among those of this member
     is_own: bool = True  # of this member
 
     @classmethod
@@ -56,6 +56,13 @@ class Entry(NamedTuple):
             shown["id"], shown["type"], shown.get("edge", ""), tuple(shown.get("groups", ())), _json(shown),
             shown.get("at", ""), shown.get("member", ""), shown.get("number", 0),
         )  # fmt: skip
+
+
+class Heard(NamedTuple):
+    """``entry``: None: it is known; ``missed``: so many of its member's before it were not heard."""
+
+    entry: Entry | None
+    missed: int
 
 
 class Journal:
@@ -78,37 +85,43 @@ class Journal:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Reported) and (message := event.sentence()):
             told, _ = self._last.get(self.member, (0, ""))
-            number = told + 1 if self.member and not event.seen_by_all else 0
-            self._add(entry_of(event, message, self._clock(), self.last_id + 1, self.member, number))
+            number = told + 1 if self.member else 0
+            entry = entry_of(event, message, self._clock(), self.last_id + 1, self.member, number)
+            self._last[self.member] = number, entry.at
+            self._add(entry)
 
-    def take(self, told: str) -> int:
-        """Another member tells of an event, with its ``json`` → how many of its events were not heard before this one.
-
-        Nothing is done with what is known already.  Raises ValueError.
-        """
+    def hear(self, told: str) -> Heard:
+        """Another member tells of an event, with its ``json``; nothing comes of what is known.  Raises ValueError."""
         try:
-            shown = json.loads(told)
-            entry = Entry.of(shown | {"id": self.last_id + 1})._replace(is_own=False)
+            entry = Entry.of(json.loads(told) | {"id": 0})._replace(is_own=False)
             last, last_at = self._last.get(entry.member, (entry.number - 1, ""))
             # Its numbers begin anew where it has lost its journal.
             if entry.member in ("", self.member) or (entry.number <= last and entry.at <= last_at):
-                return 0
+                return Heard(None, 0)
         except (KeyError, TypeError) as error:
             raise ValueError(f"no event: {told[:100]}") from error
-        self._add(entry)
-        return max(0, entry.number - last - 1)
+        self._last[entry.member] = entry.number, entry.at
+        return Heard(entry, max(0, entry.number - last - 1))
+
+    def put(self, entry: Entry) -> None:
+        """One that was heard."""
+        shown = json.loads(entry.json) | {"id": self.last_id + 1}
+        self._add(entry._replace(id=self.last_id + 1, json=_json(shown)))
 
     def _add(self, entry: Entry) -> None:
         self.last_id = entry.id
         self._entries.append(entry)
-        if entry.number:
-            self._last[entry.member] = entry.number, entry.at
         for listener in self._listeners:
             listener(entry)
 
-    def told(self, most: int) -> list[Entry]:
-        """The last events that this member tells to others, in order."""
+    def own(self, most: int) -> list[Entry]:
+        """The last events of this member, in order."""
         return [*islice((entry for entry in reversed(self._entries) if entry.is_own and entry.number), most)][::-1]
+
+    def has(self, type: str, name: str, value: object) -> bool:
+        """Is there an event of this type that has this value in its ``data``?"""
+        same = (entry for entry in reversed(self._entries) if entry.type == type)
+        return any(json.loads(entry.json).get("data", {}).get(name) == value for entry in same)
 
     def listen(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
         """``listener`` gets each new entry, and must not wait → what ends that."""

@@ -16,6 +16,7 @@ from members import Etcd
 from support import TOPOLOGIES, until
 
 GROUP = {"prefixes": ["198.18.0.1/32"]}
+_OF_CLUSTER = ("member", "leader")  # each member sees these by itself
 
 
 class Answer(NamedTuple):
@@ -85,9 +86,15 @@ def missed(member: Any) -> list[str]:
 
 
 def told(member: Any) -> set[tuple[str, int]]:
-    """The events that this member shows and members tell each other: whose they are, and their numbers there."""
-    answer = ask(member, "GET", "/v1/events?limit=1000").body
-    return {(each["member"], each["number"]) for each in answer["events"] if "number" in each}
+    """The events that this member shows, but what each sees by itself: whose they are, and their numbers there."""
+    shown = ask(member, "GET", "/v1/events?limit=1000").body["events"]
+    return {(each["member"], each["number"]) for each in shown if each["type"].partition(".")[0] not in _OF_CLUSTER}
+
+
+def losses(member: Any) -> list[tuple[str, str]]:
+    """The members that were lost, as this one shows it: (who has said so, who was)."""
+    shown = ask(member, "GET", "/v1/events?limit=1000").body["events"]
+    return [(each["member"], each["subject"]["name"]) for each in shown if each["type"] == "member.lost"]
 
 
 def events(member: Any, into: list[dict[str, Any]]) -> None:
@@ -169,6 +176,7 @@ def test_a_leader_that_is_frozen_is_left_to_its_lease(tmp_path: Path) -> None:
         finally:
             m0.process.send_signal(signal.SIGCONT)
         until(lambda: leader(m0) == "m1" and ask(m0, "GET", "/v1/groups/web").status == 200, "it passes requests on")
+        until(lambda: ("m1", "m0") in losses(m0), "it shows its own loss, by the word of the other one")
 
 
 def test_without_etcd_and_leader_the_missing_are_named(tmp_path: Path) -> None:

@@ -253,7 +253,8 @@ def test_the_newest_are_those_that_happened_last_also_where_others_have_come_sin
     other(ENROLLED)
     for _ in range(2):
         journal(ENROLLED)
-    journal.take(other.told(1)[0].json)
+    [told] = other.own(1)
+    journal.put(told)
     answer = client.get("/v1/events?order=newest")
     assert [event["id"] for event in answer["events"]] == [2, 1, 3]
     assert [event.get("member") for event in answer["events"]] == [None, None, "m1"]

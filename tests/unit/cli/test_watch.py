@@ -120,7 +120,7 @@ def test_in_a_cluster_a_line_names_its_member_and_those_that_are_silent_are_name
     other = Journal(lambda: 1_600_000_000.0, member="m1")
     other(EXHAUSTED)
     client.facts.journal(ENROLLED)
-    client.facts.journal.take(other.told(1)[0].json)
+    client.facts.journal.put(*other.own(1))
     with served(client) as controller:
         words = [*COMMAND, "watch", "events", "--rest", str(controller.rest)]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watching:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from anycast_sdn.core.cluster_events import EtcdBack, EtcdLost, MemberLeft
+from anycast_sdn.core.cluster_events import EtcdBack, EtcdLost, LeaderChanged, MemberLeft, MemberLost
 from anycast_sdn.core.events import Event
 from anycast_sdn.process import event_sharing as module
 from anycast_sdn.process.event_log import EventLog
@@ -103,9 +103,21 @@ class Member:
         return [f"{entry.member} {entry.type}" for entry in self.journal.after(0)]
 
 
+    def wait(self) -> None:
+        """Until what may be seen here is seen."""
+        for act in begun:
+            act()
+        begun.clear()
+
+
+begun: list[Callable[[], None]] = []  # by the hub
+
+
 @pytest.fixture
 def members(monkeypatch: pytest.MonkeyPatch) -> tuple[Member, Member]:
+    begun.clear()
     monkeypatch.setattr(module.hub, "sleep", lambda seconds: None)
+    monkeypatch.setattr(module.hub, "spawn", begun.append)
     return Member("m0"), Member("m1")
 
 
@@ -120,12 +132,29 @@ def test_what_happens_at_one_member_is_shown_at_the_other_and_logged_at_its_own(
     assert (len(one.logged), len(other.logged)) == (2, 1)
 
 
-def test_what_each_member_sees_by_itself_is_not_told_to_the_others(members: tuple[Member, Member]) -> None:
+def test_what_each_member_sees_by_itself_is_shown_once(members: tuple[Member, Member]) -> None:
     one, other = members
     other.hear(one)
-    for member in members:
-        member.happens(MemberLeft("m2", "m2-1"))
-    assert other.shown == ["m1 member.left"]
+    left = MemberLeft("m2", "m2-1")
+    one.happens(left)
+    other.happens(left, LOST)
+    other.wait()
+    assert other.shown == ["m1 member.left", "m1 etcd.lost"]
+    other.happens(MemberLeft("m2", "m2-7"))
+    one.happens(MemberLeft("m2", "m2-7"))
+    other.wait()
+    assert other.shown[2:] == ["m1 member.left"]
+
+
+def test_what_a_member_could_not_see_by_itself_it_shows_by_the_word_of_another(members: tuple[Member, Member]) -> None:
+    """Its own loss, say."""
+    one, other = members
+    other.hear(one)
+    one.happens(MemberLost("m1", "m1-1", False), LeaderChanged("m0", 7))
+    assert not other.shown
+    other.wait()
+    assert other.shown == ["m0 member.lost", "m0 leader.changed"]
+    assert not other.logged
 
 
 def test_what_happened_while_a_member_was_not_heard_is_told_when_it_is(members: tuple[Member, Member]) -> None:
@@ -148,7 +177,7 @@ def test_events_beyond_what_is_told_to_a_member_that_comes_back_are_counted(
     other.peers.lose(one.peers)
     one.happens(BACK, LOST, BACK, LOST, BACK)
     other.hear(one)
-    assert other.shown == ["m0 etcd.lost", "m0 etcd.lost", "m1 member.events_missed", "m0 etcd.back"]
+    assert other.shown == ["m0 etcd.lost", "m1 member.events_missed", "m0 etcd.lost", "m0 etcd.back"]
     assert other.logged == ["3 events of member m0 did not come here: that one has them"]
 
 
