@@ -358,6 +358,15 @@ class Controller(Parts):
         """What follows for flows from what the leader has told."""
         return self.losses.work(self.groups, self.slices.pace.freed, now) if self.losses.is_busy() else Outcome()
 
+    def mirrored(self, dpid: int, now: float) -> Outcome:
+        """The master of this switch has sent what its flows are (``ManagedSwitch.mirror``)."""
+        switch = self.switches[dpid]
+        other = switch.engine.flows.pop_has_other_servers()
+        if not (switch.knows_flows and (other or any(switch.engine.services_to_recheck))):
+            return Outcome()
+        self.losses.flows_changed(switch.name)
+        return self.slices.work_again(now)
+
     # ---------------------------------------------------------------- what follows
 
     def _lldp(self, switch: ManagedSwitch, in_port: int, frame: bytes, now: float) -> Outcome:

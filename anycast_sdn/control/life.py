@@ -372,7 +372,7 @@ class Life:
         """What is to be done now.  To be called several times a second, and again while it ``is_busy``."""
         todo, self._waiting = self._waiting, Todo()
         self._end_leases(todo, at)
-        self._looked_at = _Looked([switch.name for switch in self._clients if not switch.ever_synchronised])
+        self._looked_at = _Looked([switch.name for switch in self._clients if not switch.knows_flows])
         left = float(EXAMINED)
         for id, draining in list(self._drains.items()):
             if left <= 0:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
+from anycast_sdn.control.mirror import Mirror
 from anycast_sdn.control.neighbours import Neighbours, Replies
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.reconcile import Reconciler
@@ -43,7 +44,7 @@ from anycast_sdn.core.model import Address, Neighbour, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Reading, Sweep
+from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Reading, Statistics, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -119,6 +120,7 @@ class ManagedSwitch:
         self._presence = Presence()
         self._answers = Answers(described, connected, Gateways(network))
         self.engine = engine_of(described, network, self._answers, random, decided)
+        self.mirror = Mirror(self.engine)  # of ``Share.REST``
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._removed = removed
@@ -263,13 +265,16 @@ class ManagedSwitch:
         ``followed``: its flows are known by that; ``share``: what is decided here from now on.
         """
         self.term = term
+        begins = not self.ever_synchronised
+        begins_flows = begins or (self.share is Share.REST and share is not Share.REST)
+        if begins_flows and not begins:
+            self.engine.forget_flows()
         self.share = share
         self.features = features
-        begins = not self.ever_synchronised
         if followed:
             flows = followed.begin_reading(features)
         else:
-            flows = self.engine.begin_reading(features, begins=begins, wiped=not found.flows)
+            flows = self.engine.begin_reading(features, begins=begins_flows, wiped=not found.flows)
         if share is Share.REST:
             flows = NoFlows(flows)
         self._packet_handlers = self._all_packet_handlers()
@@ -321,6 +326,7 @@ class ManagedSwitch:
     def disconnected(self) -> Reaction:
         self.synchronised = self._has_flows = False
         self.reading = None
+        self.mirror.end()
         self.reconciler.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
@@ -344,6 +350,16 @@ class ManagedSwitch:
             return handler(in_port, frame, groups, now)
         except frames.BadFrame as error:
             return Reaction(events=[FrameMalformed(self.name, str(error))])
+
+    @property
+    def knows_flows(self) -> bool:
+        """Are all its flows known, as of now, or as it disconnected?"""
+        return self.mirror.is_whole if self.share is Share.REST else self.ever_synchronised
+
+    def statistics(self, now: float) -> Statistics:
+        """Of its flows; by its master, where that is another controller."""
+        told = self.mirror.statistics if self.share is Share.REST else None
+        return told or self.engine.statistics(now)
 
     @property
     def serves_flows(self) -> bool:

@@ -114,6 +114,13 @@ class BindingTable:
     """All bindings of one client edge.  ``ranges``: the addresses from which its switch chooses by itself."""
 
     def __init__(self, ranges: Sequence[AddressRange] = ()) -> None:
+        self._ranges = ranges
+        self.clear()
+
+    def clear(self) -> None:
+        """It is as one that was just made."""
+        self._touched: dict[int, None] | None = None  # see ``watch``
+        self._has_other_servers = True
         self._by_key: dict[FlowKey, Binding] = {}
         self._by_number: list[dict[int, Binding]] = [{} for _ in range(1 << LOW_BITS)]  # by the low bits of its number
         self._numbers = SortedNumbers()
@@ -125,8 +132,8 @@ class BindingTable:
         self._validities: Counter[GroupValidity] = Counter()  # of bindings whose groups set one
         self._ports: Counter[tuple[int, bool]] = Counter()
         self.holders = Holders()  # of their addresses
-        self.shared = SharedAddresses(ranges)  # of the others: those that the switch has chosen by itself
-        self._shares = bool(ranges)
+        self.shared = SharedAddresses(self._ranges)  # of the others: those that the switch has chosen by itself
+        self._shares = bool(self._ranges)
         self._whole = 0  # how many bindings are of whole clients
         self.knew_whole = False  # has there been any of a whole client?
         self._losses: dict[int, tuple[Loss, ...]] = {}  # of bindings that have lost servers, by number
@@ -239,6 +246,8 @@ class BindingTable:
                 self._unpin(number, group, before.server)
                 self._pin(number, group, server)
         self._by_key[key] = numbered[number] = binding
+        if self._touched is not None:
+            self._touched[number] = None
 
     def _enter(self, binding: Binding) -> None:
         number, key, translated, group, _, server, installed, _, swept, _, validity, _, _, port, port_there = binding
@@ -268,6 +277,7 @@ class BindingTable:
                 self._of_server[server].add(number)
             else:
                 self._of_server[server] = {number}
+                self._has_other_servers = True
             if group not in self._in_group:
                 self._in_group[group] = {}
             counts = self._in_group[group]
@@ -279,6 +289,7 @@ class BindingTable:
             self._of_server[server].remove(number)
             if not self._of_server[server]:
                 del self._of_server[server]
+                self._has_other_servers = True
             counts = self._in_group[group]
             counts[server] -= 1
             if not counts[server]:
@@ -297,6 +308,8 @@ class BindingTable:
         return self._losses.get(number, ())
 
     def remove(self, binding: Binding) -> None:
+        if self._touched is not None:
+            self._touched[binding.number] = None
         before = self._by_number[binding.number & _LOW].pop(binding.number)
         if self._losses:
             self._losses.pop(binding.number, None)
@@ -316,3 +329,24 @@ class BindingTable:
             self.shared.remove(binding.translated, binding.port_there, binding.key, binding.number)
         else:
             self.holders.remove(binding.translated, binding.number)
+
+    # ---------------------------------------------------------------- what changes
+
+    def watch(self, on: bool) -> None:
+        """From now on it is noted which bindings change; whoever wants that has to ``pop_touched`` some times a second.
+
+        A binding that changes often is noted once, and one that has ended by its number alone.
+        """
+        self._touched = {} if on else None
+
+    def pop_touched(self) -> Iterable[int]:
+        """The numbers of the bindings that are new, have changed or have ended since the last call."""
+        touched = self._touched or {}
+        if touched:
+            self._touched = {}
+        return touched
+
+    def pop_has_other_servers(self) -> bool:
+        """Has any server got its first binding, or lost its last one, since the last call?"""
+        has, self._has_other_servers = self._has_other_servers, False
+        return has

@@ -81,23 +81,34 @@ class ClientEdge:
         group gets its server now, in a family.  ``term``: see ``BindingNumbers``.
         """
         self.role = role
+        self._random = random
+        self._client_ports = ports
         self._is_announced = is_announced
         self._choice_of = choice_of
         self._is_lost = is_lost
+        self._term = term
         self.bindings = BindingTable(role.switch_ranges)
         self.ranges = SwitchRanges(role.switch_ranges)
-        self.sweep = Sweep()
         self.changes = FlowChanges()  # of bindings, for whoever keeps them
         self.record = FlowRecord()  # of what becomes of flows, for those who watch it
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
-        self.addresses = Addresses(role, self.bindings.holders, random, ports)
-        self._ended = EndedFlows(role.quarantine_s)
-        self._numbers = BindingNumbers(term)
         self.opened = 0  # bindings that began with a packet, since the controller's start
         self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
+        self._know_no_flows()
+
+    def _know_no_flows(self) -> None:
+        self.addresses = Addresses(self.role, self.bindings.holders, self._random, self._client_ports)
+        self.sweep = Sweep()
+        self._ended = EndedFlows(self.role.quarantine_s)
+        self._numbers = BindingNumbers(self._term)
         self._ends = PlannedEnds()
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
+
+    def forget(self) -> None:
+        """Another controller has decided on the flows since: they have to be found on the switch, as at the start."""
+        self.bindings.clear()
+        self._know_no_flows()
 
     @property
     def shortest_validity_s(self) -> int:

@@ -121,6 +121,10 @@ class ChosenEngine(Engine):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return self.engine.lose(numbers, server, groups, now)
 
+    def forget_flows(self) -> None:
+        for candidate in self._candidates:
+            candidate.engine.forget_flows()
+
     @property
     def needs_keeping(self) -> bool:
         return any(candidate.engine.needs_keeping for candidate in self._candidates)

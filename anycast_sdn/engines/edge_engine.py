@@ -333,6 +333,9 @@ class EdgeEngine(Engine):
 
     # ---------------------------------------------------------------- ends of flows
 
+    def forget_flows(self) -> None:
+        self.edge.forget()
+
     def retire(self) -> list[Message]:
         return []
 

@@ -263,6 +263,9 @@ class Engine(Protocol):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         """A server is lost: unpin those of these flows that are pinned to it (M32) → how many."""
 
+    def forget_flows(self) -> None:
+        """Another controller has decided on them since: nothing is known of them, as at the controller's start."""
+
     # ---------------------------------------------------------------- what is asked of the switch
 
     @property

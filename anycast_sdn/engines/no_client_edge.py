@@ -99,6 +99,9 @@ class NoClientEdge(Engine):
     def lose(self, numbers: Iterable[int], server: Address, groups: Groups, now: float) -> tuple[Reaction, int]:
         return Reaction(), 0
 
+    def forget_flows(self) -> None:
+        pass
+
     def kept_connections(self, flow: Binding) -> Iterable[KeptConnection]:
         return ()
 

@@ -40,6 +40,9 @@ class UnservedEdge(NoClientEdge):
             edge.addresses.use(now), edge.addresses.outlooks(now), opened=edge.opened, closed=edge.closed
         )
 
+    def forget_flows(self) -> None:
+        self._edge.forget()
+
     def tick(self, now: float, most: int) -> tuple[Reaction, bool]:
         """Addresses end their rests."""
         return Reaction(), len(self._edge.end_due(now, most)) == most

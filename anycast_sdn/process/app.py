@@ -42,6 +42,7 @@ from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
+from anycast_sdn.process.mirroring import Mirroring
 from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
@@ -497,7 +498,15 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
         self.connections.shares = True
         self.when_it_begins_anew(self.sharing.begin_anew)
-        self.threads.append(hub.spawn(self._every, SHARING_S, self.sharing.beat))
+        self.mirroring = Mirroring(
+            self.controller, cluster, self.sharing, self.connections.generation, lines, self._react
+        )
+        self.when_it_begins_anew(self.mirroring.begin_anew)
+        self.threads += [
+            hub.spawn(self._every, SHARING_S, self.sharing.beat),
+            hub.spawn(self._every, SHARING_S, self.mirroring.beat),
+            hub.spawn(self.mirroring.take_all, lambda: self.is_active),
+        ]
 
     def log_bindings(self, log: BindingLogService) -> None:
         """From now on."""

@@ -80,7 +80,7 @@ class _Held(NamedTuple):
     tried: Tried | None
 
 
-class _By(NamedTuple):
+class By(NamedTuple):
     """How the leader manages a switch."""
 
     member: str
@@ -108,7 +108,7 @@ class Sharing:
         self._listener = listener
         self._tried = tried
         self._held: dict[str, tuple[float, dict[int, _Held]]] = {}  # member → when it has said so, and what it holds
-        self._managed: dict[int, _By] = {}  # switches on which this controller decides, as the leader
+        self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
         self._told: Told | None = None  # to others; None: they have to be told everything
         self._heard: Told | None = None  # from the leader
@@ -143,7 +143,8 @@ class Sharing:
         generation = self._connections.generation(dpid)
         self._lines.publish(HEARD, json.dumps([format(dpid, "x"), generation, event, *arguments]))
 
-    def _is_latest(self, member: str, term: int) -> bool:
+    def is_latest(self, member: str, term: int) -> bool:
+        """Is a line of this term by the leader of now?"""
         if term < max(self._term, self._cluster.term()) or self._cluster.leads():
             return False
         self._term = term
@@ -151,7 +152,7 @@ class Sharing:
 
     def _hear_told(self, member: str, text: str) -> None:
         term, told = json.loads(text)
-        if self._is_latest(member, term):
+        if self.is_latest(member, term):
             self._heard = _told_of(told)
             self._controller.be_told(self._heard)
 
@@ -163,7 +164,7 @@ class Sharing:
     def _hear_hosts(self, member: str, text: str) -> None:
         term, dpid, hosts = json.loads(text)
         switch = self._controller.switches.get(int(dpid, 16))
-        if switch and switch.share is Share.FLOWS and self._is_latest(member, term):
+        if switch and switch.share is Share.FLOWS and self.is_latest(member, term):
             switch.set_hosts({
                 bytes.fromhex(address): Neighbour(bytes.fromhex(there[0]), there[1]) if there else None
                 for address, there in hosts.items()
@@ -177,7 +178,7 @@ class Sharing:
             return
         if self._connections.generation(number) != int(generation):
             return
-        if self._is_latest(member, int(term)) and self._cluster.is_master(number):
+        if self.is_latest(member, int(term)) and self._cluster.is_master(number):
             try:
                 channel.send_for_another(base64.b64decode(data))
             except BadMessage as error:
@@ -211,7 +212,12 @@ class Sharing:
                 generation = self._managed[dpid].generation
                 self._connections.manage(dpid, partial(self._write, dpid, generation), generation, tried)
 
-    def _held_by(self, dpid: int) -> tuple[_By, Tried | None] | None:
+    @property
+    def managed(self) -> Mapping[int, By]:
+        """The switches on which this controller decides, as the leader, and by whom it has their flows decided on."""
+        return self._managed
+
+    def _held_by(self, dpid: int) -> tuple[By, Tried | None] | None:
         master = self._cluster.master(dpid)
         if master is None or master.member == self._cluster.member or master.member not in self._held:
             return None
@@ -219,7 +225,7 @@ class Sharing:
         if there is None or there.generation != master.generation or not there.begun:
             return None
         begun = self._lines.begun(master.member), there.begun
-        return _By(master.member, master.generation, begun), there.tried
+        return By(master.member, master.generation, begun), there.tried
 
     def _write(self, dpid: int, generation: int, data: bytes) -> None:
         self.say_hosts(dpid)

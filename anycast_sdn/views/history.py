@@ -46,14 +46,14 @@ class History:
 
     def sample(self, controller: Controller, counters: Counters, now: float) -> None:
         """To be called every ``EVERY_S``."""
-        tables = [switch.engine for switch in controller.switches.values() if switch.described.client_edge]
-        replies = [engine.first_replies.all for engine in tables]
+        clients = [switch for switch in controller.switches.values() if switch.described.client_edge]
+        replies = [switch.engine.first_replies.all for switch in clients]
         self._count_drops(controller)
         self._samples.append(
             Sample(
                 now,
-                sum(engine.statistics(now).opened for engine in tables),
-                sum(engine.flows.pinned() for engine in tables),
+                sum(switch.statistics(now).opened for switch in clients),
+                sum(switch.engine.flows.pinned() for switch in clients),
                 self._dropped + sum(map(packets_dropped, counters.drops.values())),
                 [sum(counts) for counts in zip(*(each.seconds.counts for each in replies), strict=True)],
                 sum(each.refused for each in replies),
@@ -91,7 +91,7 @@ class History:
 
 def _used(controller: Controller, now: float) -> Iterator[tuple[str, float]]:
     for switch in controller.switches.values():
-        statistics = switch.engine.statistics(now)
+        statistics = switch.statistics(now)
         for family, use in statistics.pools.items():
             yield f"{switch.name}:{family}", (use.size - use.free) / use.size
 

@@ -88,7 +88,7 @@ class Scrape:
         self.switches = controller.switches_by_name()
         self.clients = [switch for switch in self.switches if switch.described.client_edge]
         self.statistics: Mapping[str, Statistics] = {
-            switch.name: switch.engine.statistics(now) for switch in self.clients
+            switch.name: switch.statistics(now) for switch in self.clients
         }
         self.groups: Sequence[AnycastGroup] = list(controller.groups)
         self.servers = list(self._servers())

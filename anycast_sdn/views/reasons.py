@@ -176,7 +176,7 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
 
 def _of_addresses(switch: ManagedSwitch, now: float) -> Iterator[Reason]:
     """Of its pools, and of the ranges out of which it chooses by itself."""
-    statistics = switch.engine.statistics(now)
+    statistics = switch.statistics(now)
     for family, outlook in statistics.outlooks.items():
         if outlook.level:
             reason = _of_pool(switch, family, statistics.pools[family], outlook)

@@ -68,7 +68,7 @@ def snapshot(controller: Controller, now: float) -> Snapshot:
         dict(controller.announcements.announcers),
         controller.groups,
         controller.selecting.candidates(),
-        {switch.name: switch.engine.statistics(now).pools for switch in switches if switch.described.client_edge},
+        {switch.name: switch.statistics(now).pools for switch in switches if switch.described.client_edge},
         {switch.name: switch.engine.flows for switch in switches if switch.described.client_edge},
     )  # fmt: skip
 

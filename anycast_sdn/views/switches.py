@@ -84,7 +84,7 @@ def _buckets(
 def _without_lists(switch: ManagedSwitch, counters: Counters, trends: Trends, now: float) -> dict[str, object]:
     role = switch.described.client_edge
     roles = ["client edge"] * bool(switch.described.client_edge) + ["server edge"] * switch.described.server_edge
-    engine, statistics = switch.engine, switch.engine.statistics(now)
+    engine, statistics = switch.engine, switch.statistics(now)
     drops = together(switch.dropped, counters.drops[switch.name])
     return {
         "name": switch.name,

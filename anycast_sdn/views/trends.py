@@ -48,7 +48,7 @@ class Trends:
         self._due = now + SAMPLE_S
         for switch in controller.switches.values():
             drops = {**switch.dropped, **self._counters.drops[switch.name]}
-            left = {family: outlook.left for family, outlook in switch.engine.statistics(now).outlooks.items()}
+            left = {family: outlook.left for family, outlook in switch.statistics(now).outlooks.items()}
             kept = self._samples.setdefault(switch.name, deque(maxlen=int(TREND_S / SAMPLE_S) + 1))
             kept.append(_Sample(now, drops, left))
 

@@ -1,0 +1,256 @@
+"""Mirroring: the leader knows the flows of the switches whose masters are others (``control.mirror``).
+
+Members say to each other, by topic:
+
+    mirror     the leader, of which switches it wants the flows
+    mirrored   a master, what flows are: first all of a switch, then those that have changed
+
+The rules this file keeps:
+
+- What the leader wants has a number, its *run*, and is said again and again.  A master that hears another run than
+  before begins with all flows; lines of a run have numbers, and after one that is missing the leader begins another.
+- A master sends nothing that nobody wants: a leader that has been silent for ``SILENT_S`` wants nothing.
+- Lines are small.  They are made, and taken, in slices of some milliseconds; other green threads run between them.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from os_ken.lib import hub
+
+from anycast_sdn.control import mirror
+from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
+from anycast_sdn.core.bindings import BindingTable
+from anycast_sdn.process import garbage
+from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.sharing import AGAIN_S, SILENT_S, By, Lines, Masters, Sharing
+
+LOG = logging.getLogger(__name__)
+
+MIRROR, MIRRORED = "mirror", "mirrored"
+AT_ONCE = 400  # flows in a line
+MOST_WAITING = 2_000  # lines of masters that are not taken yet; of others all flows are sent anew
+STATISTICS_S = 0.5  # how often they are sent
+
+Run = tuple[int, int]  # the leader's term, and a number
+
+
+class _Wanted(NamedTuple):
+    """By the leader, of this master."""
+
+    generation: int
+    run: Run
+
+
+class _Sent:
+    """The flows of a switch, as this master sends them.  ``table``: of the engine, which may be replaced by another."""
+
+    def __init__(self, wanted: _Wanted, table: BindingTable) -> None:
+        self.wanted = wanted
+        self.table = table
+        self.lines = 0
+        self.statistics_at = 0.0
+        self._after = 0  # all flows up to this number have been sent
+        self.is_whole = False
+        table.watch(True)
+
+    def changed(self) -> Iterator[list[int]]:
+        """The numbers of those that have changed."""
+        touched = list(self.table.pop_touched())
+        for at in range(0, len(touched), AT_ONCE):
+            yield touched[at : at + AT_ONCE]
+
+    def next(self) -> list[int]:
+        """The numbers of those that come next, of all that there are."""
+        numbers = self.table.numbers_after(self._after, AT_ONCE)
+        self._after = numbers[-1] if numbers else self._after
+        return numbers
+
+
+class _Known(NamedTuple):
+    """How the leader hears of the flows of a switch."""
+
+    by: By
+    run: int
+    lines: int  # that it has taken of this run
+
+
+class Mirroring:
+    def __init__(
+        self,
+        controller: Controller,
+        cluster: Masters,
+        sharing: Sharing,
+        generation: Callable[[int], int],
+        lines: Lines,
+        react: Callable[[Outcome], None],
+    ) -> None:
+        """``generation``: by which this member is, or was, the master of a switch."""
+        self._controller = controller
+        self._cluster = cluster
+        self._sharing = sharing
+        self._generation = generation
+        self._lines = lines
+        self._react = react
+        self._wanted: dict[int, _Wanted] = {}
+        self._heard_at = 0.0  # when the leader has said what it wants
+        self._sent: dict[int, _Sent] = {}
+        self._known: dict[int, _Known] = {}
+        self._runs = 0
+        self._said_at, self._said = 0.0, ""
+        self._waiting: deque[tuple[str, str]] = deque()  # lines of masters
+        self._comes = hub.Event()
+        lines.listen(MIRROR, self._hear_wanted)
+        lines.listen(MIRRORED, self._hear_flows)
+
+    # ---------------------------------------------------------------- a master
+
+    def _hear_wanted(self, member: str, text: str) -> None:
+        term, wanted = json.loads(text)
+        if self._sharing.is_latest(member, term):
+            self._heard_at = time.monotonic()
+            self._wanted = {
+                int(dpid, 16): _Wanted(generation, (term, run))
+                for dpid, (to, generation, run) in wanted.items()
+                if to == self._cluster.member
+            }
+
+    def send(self) -> None:
+        """What has changed.  To be called several times a second, from a green thread of its own."""
+        if time.monotonic() - self._heard_at > SILENT_S:
+            self._wanted = {}
+        for dpid in [*self._sent.keys() | self._wanted.keys()]:
+            self._send(dpid)
+
+    @isolated
+    def _send(self, dpid: int) -> None:
+        sent = self._to_send(dpid)
+        if sent is None:
+            return
+        for numbers in sent.changed():
+            self._say(dpid, sent, numbers)
+        while not sent.is_whole:
+            numbers = sent.next()
+            sent.is_whole = not numbers
+            self._say(dpid, sent, numbers)
+            if self._to_send(dpid) is not sent:
+                return
+            for numbers in sent.changed():
+                self._say(dpid, sent, numbers)
+        if time.monotonic() - sent.statistics_at >= STATISTICS_S:
+            self._say(dpid, sent, [])
+
+    def _to_send(self, dpid: int) -> _Sent | None:
+        """None: nothing, now."""
+        switch, wanted, sent = self._controller.switches[dpid], self._wanted.get(dpid), self._sent.get(dpid)
+        table = switch.engine.flows
+        if sent and (sent.table is not table or sent.wanted != wanted):
+            sent.table.watch(False)
+            del self._sent[dpid]
+            sent = None
+        is_ours = switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid)
+        if not (wanted and is_ours and self._generation(dpid) == wanted.generation):
+            return None
+        if sent is None:
+            sent = self._sent[dpid] = _Sent(wanted, table)
+        return sent
+
+    def _say(self, dpid: int, sent: _Sent, numbers: list[int]) -> None:
+        """What these flows are.  Others may run meanwhile."""
+        now, statistics = time.monotonic(), None
+        if sent.is_whole and now - sent.statistics_at >= STATISTICS_S:
+            sent.statistics_at = now
+            statistics = mirror.shown(self._controller.switches[dpid].statistics(now))
+        flows = [(number, sent.table.by_number(number)) for number in numbers]
+        there, ended = [flow for _, flow in flows if flow], [number for number, flow in flows if flow is None]
+        batch = mirror.batch(there, ended, now)
+        self._lines.publish(MIRRORED, json.dumps(
+            [format(dpid, "x"), sent.wanted.generation, sent.wanted.run, sent.lines, sent.is_whole, statistics, batch]
+        ))  # fmt: skip
+        sent.lines += 1
+        hub.sleep(0)
+
+    # ---------------------------------------------------------------- the leader
+
+    def say_wanted(self) -> None:
+        """To be called several times a second."""
+        managed = self._sharing.managed if self._cluster.leads() else {}
+        for dpid in [dpid for dpid, known in self._known.items() if managed.get(dpid) != known.by]:
+            del self._known[dpid]
+        for dpid, by in managed.items():
+            switch = self._controller.switches[dpid]
+            is_client_edge = switch.described.client_edge is not None
+            is_begun = dpid in self._known and switch.mirror.is_begun
+            if is_client_edge and switch.share is Share.REST and not is_begun:
+                self._begin(dpid, by)
+        wanted = {
+            format(dpid, "x"): [known.by.member, known.by.generation, known.run]
+            for dpid, known in self._known.items()
+        }
+        said, now = json.dumps([self._cluster.term(), wanted]), time.monotonic()
+        if (wanted or self._said) and (said != self._said or now - self._said_at >= AGAIN_S):
+            self._said, self._said_at = said if wanted else "", now
+            self._lines.publish(MIRROR, said)
+
+    def _begin(self, dpid: int, by: By) -> None:
+        """Whatever has come of this switch until now: all its flows are wanted."""
+        self._runs += 1
+        self._known[dpid] = _Known(by, self._runs, 0)
+        self._controller.switches[dpid].mirror.begin()
+
+    def _hear_flows(self, member: str, text: str) -> None:
+        if self._known and len(self._waiting) < MOST_WAITING:
+            self._waiting.append((member, text))
+            self._comes.set()
+
+    def take_all(self, is_active: Callable[[], bool]) -> None:
+        """What masters send, in slices; to be spawned."""
+        while is_active():
+            self._comes.wait()
+            self._comes.clear()
+            while self._waiting:
+                self._take(*self._waiting.popleft())
+                hub.sleep(0)
+
+    @isolated
+    def _take(self, member: str, text: str) -> None:
+        number, generation, (term, run), line, is_whole, statistics, batch = json.loads(text)
+        dpid = int(number, 16)
+        known = self._known.get(dpid)
+        if not known or (known.by.member, known.by.generation) != (member, generation):
+            return
+        if (term, run) != (self._cluster.term(), known.run):
+            return
+        if line != known.lines:
+            LOG.debug("member %s: line %d of the flows of a switch is missing; they are sent anew", member, known.lines)
+            self._begin(dpid, known.by)
+            return
+        self._known[dpid] = known._replace(lines=line + 1)
+        here, now = self._controller.switches[dpid].mirror, time.monotonic()
+        garbage.collect_new()
+        here.take(batch, now)
+        garbage.exempt_new()
+        if is_whole:
+            here.whole()
+        if statistics:
+            here.told(statistics)
+        self._react(self._controller.mirrored(dpid, now))
+
+    def begin_anew(self) -> None:
+        """The controller has forgotten what it knew."""
+        self._known.clear()
+        self._sent.clear()
+        self._waiting.clear()
+
+    def beat(self) -> None:
+        """To be called several times a second, from a green thread of its own."""
+        self.say_wanted()
+        self.send()

@@ -1,0 +1,223 @@
+"""Between members: the leader is sent the flows of switches whose masters are others."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.process import mirroring
+from anycast_sdn.process.mirroring import MIRRORED, Mirroring
+from anycast_sdn.process.sharing import By
+from tests.unit.engines import samples
+from tests.unit.engines.samples import CLIENT_EDGE, KEY, SERVER
+
+GENERATION, TERM = 7, 3
+
+
+class Lines:
+    """Of one member: what it publishes is kept until ``deliver``."""
+
+    def __init__(self, member: str, others: list[Lines]) -> None:
+        self.member, self.others = member, others
+        self.listeners: dict[str, Callable[[str, str], None]] = {}
+        self.said: list[tuple[str, str]] = []
+        others.append(self)
+
+    def publish(self, topic: str, text: str) -> None:
+        assert "\n" not in text
+        self.said.append((topic, text))
+
+    def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
+        self.listeners[topic] = listener
+
+    def begun(self, member: str) -> int:
+        return 1
+
+    def deliver(self) -> None:
+        said, self.said = self.said, []
+        for topic, text in said:
+            for other in self.others:
+                if other is not self:
+                    other.listeners[topic](self.member, text)
+
+
+class Member:
+    """A ``Masters``, and a ``Sharing``."""
+
+    def __init__(self, member: str, others: list[Lines], share: Share) -> None:
+        self.member, self._share = member, share
+        self.managed: dict[int, By] = {}
+        self.controller = samples.controller()
+        self.begins()
+        self.lines = Lines(member, others)
+        self.outcomes: list[Outcome] = []
+        self.mirroring = Mirroring(
+            self.controller, self, self, lambda dpid: GENERATION, self.lines, self.outcomes.append
+        )
+
+    def begins(self) -> None:
+        for switch in self.controller.switches.values():
+            switch.share, switch._has_flows = self._share, self._share is Share.FLOWS
+
+    def leads(self) -> bool:
+        return self._share is Share.REST
+
+    def term(self) -> int:
+        return TERM
+
+    def is_master(self, dpid: int) -> bool:
+        return self._share is Share.FLOWS
+
+    def is_latest(self, member: str, term: int) -> bool:
+        return not self.leads() and term == TERM
+
+    @property
+    def switch(self):
+        return self.controller.switches[CLIENT_EDGE]
+
+    @property
+    def flows(self):
+        return self.switch.engine.flows
+
+
+class Two:
+    def __init__(self) -> None:
+        others: list[Lines] = []
+        self.leader, self.master = Member("a", others, Share.REST), Member("b", others, Share.FLOWS)
+        self.other = Member("c", others, Share.FLOWS)
+        self.leader.managed[CLIENT_EDGE] = By("b", GENERATION, (1, 1))
+
+    def beat(self) -> None:
+        for each in (self.leader, self.master, self.other):
+            each.mirroring.beat()
+            each.lines.deliver()
+        waiting = self.leader.mirroring._waiting
+        while waiting:
+            self.leader.mirroring._take(*waiting.popleft())
+
+    def begin(self, flows: int) -> None:
+        for number in range(1, flows + 1):
+            self.master.flows.put(flow(number))
+        self.beat()
+
+    @property
+    def is_equal(self) -> bool:
+        return [each[:3] for each in self.leader.flows] == [each[:3] for each in self.master.flows]
+
+
+def flow(number: int, **changes) -> Binding:
+    key = KEY._replace(source_port=number)
+    return Binding(number, key, bytes((203, 0, 113 + number // 256, number % 256)), "dns", 5.0, SERVER)._replace(
+        **changes
+    )
+
+
+@pytest.fixture
+def two() -> Two:
+    return Two()
+
+
+def test_the_leader_knows_all_flows_and_then_what_changes(two: Two):
+    assert not two.leader.switch.knows_flows
+    two.begin(1000)
+    assert two.leader.switch.knows_flows
+    assert two.is_equal
+    assert two.leader.flows.pinned_to(SERVER) == 1000
+    two.master.flows.put(flow(2000))
+    two.master.flows.remove(flow(5))
+    two.beat()
+    assert two.is_equal
+    assert two.leader.switch.statistics(0.0).rules == two.master.switch.statistics(0.0).rules
+
+
+def test_nothing_is_sent_when_nothing_changes(two: Two):
+    two.begin(10)
+    two.master.mirroring.beat()
+    assert not two.master.lines.said
+    assert not two.other.lines.said
+
+
+def test_after_a_line_that_was_lost_all_flows_are_sent_anew(two: Two):
+    two.begin(1000)
+    two.master.flows.remove(flow(5))
+    two.master.mirroring.beat()
+    two.master.lines.said.clear()
+    two.master.flows.put(flow(2000))
+    two.beat()
+    assert not two.is_equal
+    assert len(two.leader.flows) == 1000  # none of those that were known is forgotten meanwhile
+    two.beat()
+    assert two.is_equal
+
+
+def test_a_master_that_begins_anew_sends_what_it_has_then(two: Two):
+    two.begin(10)
+    two.master.controller.begin_anew(1.0)
+    two.master.begins()
+    two.master.mirroring.begin_anew()
+    two.master.flows.put(flow(77))
+    two.beat()
+    two.beat()
+    assert two.is_equal
+    assert two.leader.switch.knows_flows
+
+
+def test_a_leader_that_begins_anew_is_sent_all(two: Two):
+    two.begin(10)
+    two.leader.controller.begin_anew(1.0)
+    two.leader.begins()
+    two.leader.mirroring.begin_anew()
+    assert not two.leader.switch.knows_flows
+    two.beat()
+    assert two.is_equal
+    assert two.leader.switch.knows_flows
+
+
+def test_a_switch_that_the_leader_manages_again_by_the_same_master_is_sent_anew(two: Two):
+    two.begin(10)
+    two.leader.switch.disconnected()
+    assert not two.leader.switch.knows_flows
+    assert len(two.leader.flows) == 10
+    two.beat()
+    assert two.leader.switch.knows_flows
+    assert two.is_equal
+
+
+def test_a_master_that_is_wanted_no_more_notes_nothing(two: Two, monkeypatch):
+    two.begin(10)
+    two.leader.managed.clear()
+    two.beat()
+    two.beat()
+    two.master.flows.put(flow(99))
+    two.beat()
+    assert not two.master.flows.pop_touched()
+    assert len(two.leader.flows) == 10
+    two.leader.managed[CLIENT_EDGE] = By("b", GENERATION, (1, 1))
+    two.beat()
+    assert two.is_equal
+    monkeypatch.setattr(mirroring, "SILENT_S", -1.0)  # the leader is heard no more
+    two.master.mirroring.send()
+    two.master.flows.put(flow(100))
+    assert not two.master.flows.pop_touched()
+
+
+@pytest.mark.parametrize("said", [
+    ["1", GENERATION + 1, [TERM, 1], 1, True, None, [[], "", "", ""]],
+    ["1", GENERATION, [TERM - 1, 1], 1, True, None, [[], "", "", ""]],
+    ["9", GENERATION, [TERM, 1], 1, True, None, [[], "", "", ""]],
+    ["1", GENERATION, [TERM, 1], 1, True, None, [["x"], "?", "", ""]],
+    [],
+    {"1": 2},
+])  # fmt: skip
+def test_lines_that_nobody_has_asked_for_or_can_read_change_nothing(two: Two, said):
+    two.begin(10)
+    two.leader.lines.listeners[MIRRORED]("b", json.dumps(said))
+    two.beat()
+    two.beat()
+    assert two.is_equal
+    assert two.leader.switch.knows_flows
