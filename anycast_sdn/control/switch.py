@@ -152,6 +152,7 @@ class ManagedSwitch:
     def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
         """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""
         handlers = self.engine.packet_handlers
+        self._kinds_of_flows = handlers.keys()
         return {
             Kind.ARP: self._arp,
             Kind.ND: self._nd,
@@ -166,6 +167,10 @@ class ManagedSwitch:
             **handlers,
             **{kind: partial(self._first_packet, handlers[kind]) for kind in self.engine.checked_kinds},
         }
+
+    def _is_of_flows(self, kind: Kind | None) -> bool:
+        """Is a packet of such a rule for whoever decides on flows?"""
+        return kind in (_OF_FLOWS if self.share is Share.ALL else self._kinds_of_flows)
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
@@ -344,7 +349,7 @@ class ManagedSwitch:
         handler = self._packet_handlers.get(kind) if kind else None
         if self.share is Share.REST and kind in self.engine.checked_kinds:
             return self._look_for_client(in_port, frame, now)
-        if handler is None or not (self.serves_flows if kind in _OF_FLOWS else self.synchronised):
+        if handler is None or not (self.serves_flows if self._is_of_flows(kind) else self.synchronised):
             return Reaction(events=self._dropped([Drop.UNEXPECTED]))
         try:
             return handler(in_port, frame, groups, now)
@@ -404,7 +409,7 @@ class ManagedSwitch:
         It is also if the client is not known yet at this port: the leader finds where hosts are.
         """
         kind = kind_of(cookie)
-        if kind not in _OF_FLOWS:
+        if not self._is_of_flows(kind):
             return True
         if kind not in self.engine.checked_kinds or in_port == OFPP_CONTROLLER:
             return False
@@ -569,7 +574,8 @@ class ManagedSwitch:
 
     def retire(self) -> Reaction:
         """The controller ends in an orderly way."""
-        return Reaction([*self._presence.retire(), *self.engine.retire()] if self.synchronised else [])
+        present = self._presence.retire() if self.synchronised else []
+        return Reaction([*present, *(self.engine.retire() if self.decides_on_flows else [])])
 
     def tick_flows(self, now: float, most: int) -> tuple[Reaction, bool]:
         """What time brings for up to ``most`` flows → is there more to do now?"""

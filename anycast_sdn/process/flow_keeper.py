@@ -11,7 +11,7 @@ wants them gets the same as the file (``Copy``).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -44,28 +44,26 @@ class Source(Protocol):
     def edges(self) -> Sequence[str]:
         """Records have numbers of these."""
 
-    def changes(self) -> Iterator[bytes]:
-        """Since the last call."""
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        """Since the last call, each with the number of the edge."""
 
-    def everything(self) -> Iterator[bytes]:
-        """All flows that are open; others may run, and ``changes`` be called, between two parts."""
+    def open_at(self, number: int) -> Iterator[bytes]:
+        """All flows of an edge that are open; others may run, and ``changes`` be called, between two parts."""
 
 
 class Copy(Protocol):
-    """Gets, beside the file, first all flows that are open, and then what changes."""
+    """Gets, beside the file, of each edge that it wants first all flows that are open, and then what changes."""
 
-    @property
-    def is_begun(self) -> bool: ...
+    def due(self) -> Collection[int]:
+        """The numbers of edges that have to begin."""
 
-    @property
-    def is_closed(self) -> bool: ...
+    def begin(self, number: int) -> None:
+        """``put`` of all that is open there follows, and of what changes meanwhile; then ``whole``."""
 
-    def begin(self, edges: Sequence[str]) -> None:
-        """``put`` of all that is open follows, and of what changes meanwhile; then ``whole``."""
+    def put(self, number: int, records: bytes) -> None:
+        """Of any edge."""
 
-    def put(self, records: bytes) -> None: ...
-
-    def whole(self) -> None: ...
+    def whole(self, number: int) -> None: ...
 
 
 def known_again(
@@ -124,24 +122,33 @@ class EngineFlows:
             engine = self.engines[edge] = self._controller.by_name[edge].engine
             engine.flow_changes.is_watched = True
 
-    def changes(self) -> Iterator[bytes]:
-        to_epoch = time.time() - time.monotonic()
-        for number, edge in enumerate(self.edges):
-            changes = [*self._last.pop(edge, ()), *self.engines[edge].flow_changes.pop()]
-            for at in range(0, len(changes), AT_ONCE):
-                yield b"".join(_record(number, each, to_epoch) for each in changes[at : at + AT_ONCE])
-            if self._sets_aside and (new := self.engines[edge].set_aside()):
-                yield b"".join(flow_records.aside(number, address) for address in new)
-
-    def everything(self) -> Iterator[bytes]:
+    def changes(self) -> Iterator[tuple[int, bytes]]:
         for number in range(len(self.edges)):
-            yield from self.open_at(number)
+            for records in self.changes_at(number):
+                yield number, records
+
+    def changes_at(self, number: int) -> Iterator[bytes]:
+        """Those of one edge."""
+        edge, to_epoch = self.edges[number], time.time() - time.monotonic()
+        changes = [*self._last.pop(edge, ()), *self.engines[edge].flow_changes.pop()]
+        for at in range(0, len(changes), AT_ONCE):
+            yield b"".join(_record(number, each, to_epoch) for each in changes[at : at + AT_ONCE])
+        if self._sets_aside and (new := self.engines[edge].set_aside()):
+            yield b"".join(flow_records.aside(number, address) for address in new)
+
+    def discard_changes(self, number: int) -> None:
+        """Of an edge whose flows are not this controller's."""
+        self._last.pop(self.edges[number], None)
+        self.engines[self.edges[number]].flow_changes.pop()
 
     def open_at(self, number: int) -> Iterator[bytes]:
-        """Those of one edge."""
+        yield from self.records_of(lambda: self.engines[self.edges[number]], number)
+
+    def records_of(self, engine_now: Callable[[], Engine], number: int) -> Iterator[bytes]:
+        """All flows of an engine, as those of the edge with this number."""
         after = 0
         while True:
-            engine, to_epoch = self.engines[self.edges[number]], time.time() - time.monotonic()
+            engine, to_epoch = engine_now(), time.time() - time.monotonic()
             numbers = engine.flows.numbers_after(after, AT_ONCE)
             if not numbers:
                 break
@@ -178,7 +185,6 @@ class FlowKeeper:
             hub.sleep(BATCH_S)
 
     def copy_to(self, copy: Copy) -> None:
-        """Until that is closed."""
         self._copies.append(copy)
 
     def begin_anew(self) -> None:
@@ -189,13 +195,12 @@ class FlowKeeper:
         """What has happened since the last call.  ``tries``: a file may begin."""
         self._is_writing = True
         try:
-            self._copies = [copy for copy in self._copies if not copy.is_closed]
             self._write_changes(_by_thread)
             file = self._file
             if file and tries and (not self._has_file or self._is_obsolete or file.is_due):
                 self._is_obsolete = False
                 self._is_beginning = self._on_disk(_by_thread, lambda _: file.begin(self._source.edges), b"")
-            if self._is_beginning or not all(copy.is_begun for copy in self._copies):
+            if self._is_beginning or any(copy.due() for copy in self._copies):
                 self._begin_again()
         finally:
             self._is_writing = self._is_beginning = False
@@ -220,34 +225,39 @@ class FlowKeeper:
             self._report(FlowsNotKept(problem))
 
     def _write_changes(self, write: _Write) -> None:
-        for records in self._source.changes():
+        for number, records in self._source.changes():
             for copy in self._copies:
-                if copy.is_begun:
-                    copy.put(records)
+                copy.put(number, records)
             if self._file and (self._has_file or self._is_beginning):
                 self._on_disk(write, self._file.append, records)
 
     def _begin_again(self) -> None:
         """A file with all flows takes the place of the one before, and copies begin."""
-        begun = [copy for copy in self._copies if not copy.is_begun]
-        for copy in begun:
-            copy.begin(self._source.edges)
-        for records in self._source.everything():
-            for copy in begun:
-                copy.put(records)
-            if self._file and self._is_beginning:
-                self._on_disk(_by_thread, self._file.carry, records)
-            else:
-                hub.sleep(0)
-            self._write_changes(_by_thread)
-        for copy in begun:
-            copy.whole()
+        due = [(copy, copy.due()) for copy in self._copies]
+        for number in range(len(self._source.edges)):
+            copies = [copy for copy, numbers in due if number in numbers]
+            if copies or self._is_beginning:
+                self._begin_edge(number, copies)
         file = self._file
         if file and self._is_beginning and self._on_disk(_by_thread, lambda _: file.take_over(), b""):
             self._has_file = True
             if self._problem:
                 self._problem = ""
                 self._report(FlowsKept())
+
+    def _begin_edge(self, number: int, copies: Sequence[Copy]) -> None:
+        for copy in copies:
+            copy.begin(number)
+        for records in self._source.open_at(number):
+            for copy in copies:
+                copy.put(number, records)
+            if self._file and self._is_beginning:
+                self._on_disk(_by_thread, self._file.carry, records)
+            else:
+                hub.sleep(0)
+            self._write_changes(_by_thread)
+        for copy in copies:
+            copy.whole(number)
 
     def finish(self) -> None:
         """The controller ends: write what is left, behind what is being written."""

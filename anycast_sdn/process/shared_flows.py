@@ -1,23 +1,26 @@
 """SharedFlows: in a cluster each member has the records of flows that no switch can tell of (M20).
 
-The leader's switches have their flows in its memory.  It sends the records of these to the other members, as it writes
+The master of a switch has its flows in its memory.  It sends the records of these to the other members, as it writes
 them to its own file: first all that are open, then what changes.  Each of the others keeps the latest record of each
-flow, in memory and in a file of its own.  When one of them becomes the master of a switch it knows the flows from
+flow, in memory and in a file of its own.  When one of them becomes the master of the switch it knows the flows from
 these, as after a restart, and asks for their connections one by one.
 
 The rules this file keeps:
 
-- What is received counts when all that is open has come; until then, what there was before does.
-- Each line says in which term its sender leads.  All that is open is not taken from a leader of an earlier term than
-  has been heard of: a former one, which does not know yet that it is that, sends all it has to whoever listens anew.
+- Each switch is by itself: its flows may come from another member than those of others.
+- What is received counts when all that is open there has come; until then, what there was before does.
+- Each line says by which generation its sender has become the switch's master.  All that is open is not taken from one
+  of an earlier generation than has been heard of: a former master, which does not know yet that it is that, sends all
+  it has to whoever listens anew.
 - Each line says what time it is at its sender.  Clocks may differ: times in records are those of this member's clock.
 - What a member has received goes into its memory of a switch once.  When it loses the switch and gets it again before
   it has received anything, it goes on with what it knew itself.
-- The leader says beforehand which PR1X new flows get.  Of a flow that has begun just before its end the others have
-  heard nothing; the tracker serves it, and its PR1X is one of these: the next leader keeps them back.
+- The master says beforehand which PR1X new flows get.  Of a flow that has begun just before its end the others have
+  heard nothing; the tracker serves it, and its PR1X is one of these: the next master keeps them back.
 - Until the flows of a switch are in the memory of its new master, their records are written and sent as received.
+- A switch that has no master is the former one's: it sends on what it knows.
 
-Nothing here asks for how long the leader has been silent: records that are older than their flows do no harm, because
+Nothing here asks for how long the master has been silent: records that are older than their flows do no harm, because
 each connection is asked for.  ``age_s`` tells operators.
 """
 
@@ -28,13 +31,17 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from enum import Enum, auto
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from anycast_sdn.cluster.cluster import Cluster
+from anycast_sdn.cluster.generations import distance
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import Recalled
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
@@ -50,12 +57,13 @@ from anycast_sdn.store.flow_records import BEAT, NAMES, RECORDS, WHOLE, BadRecor
 
 LOG = logging.getLogger(__name__)
 
-TOPIC = "flows"
-BEAT_S = 1.0  # the leader sends something at least so often
+TOPIC = "records"
+BEAT_S = 1.0  # of each of its switches a master sends something at least so often
 APART_S = 1.0  # clocks that differ by less count as the same: a line may have been on its way for so long
 MOST_WAITING = 32 << 20  # bytes of records that are to be written, while the disk does not take them
 
-_LINE = re.compile(r"([0-9]{1,20}) ([0-9]{1,12}\.[0-9]{3}) (\S*)")  # term, seconds since 1970, frames
+# The switch, the generation, seconds since 1970, frames.
+_LINE = re.compile(r"([0-9a-f]{1,16}) ([0-9]{1,20}) ([0-9]{1,12}\.[0-9]{3}) (\S*)")
 
 
 class Lines(Protocol):
@@ -81,7 +89,8 @@ def share(database: str, app: AnycastApp, cluster: Cluster, lines: Lines) -> Flo
         return None
     path = None if database == ":memory:" else Path(database).absolute().with_suffix(".connections")
     before = flow_keeper.read(path, app.report) if path else OpenFlows()
-    shared = SharedFlows(app.controller, own, before, cluster, partial(lines.publish, TOPIC))
+    generation = app.connections.generation
+    shared = SharedFlows(app.controller, own, before, cluster, generation, partial(lines.publish, TOPIC))
     keeper = FlowKeeper(FlowFile(path) if path else None, shared, app.report)
     shared.began_anew = keeper.begin_anew
     shared.released = partial(_let_rest, app)
@@ -102,10 +111,39 @@ def _let_rest(app: AnycastApp, edge: str, addresses: list[Address]) -> None:
         released.forget(switch.dpid, now - switch.described.client_edge.quarantine_s, 2 * len(addresses))
 
 
+class _Said(Enum):
+    """What the other members have been sent of the flows of a switch whose master this one is."""
+
+    NOTHING = auto()
+    SOME = auto()  # of all that is open
+    ALL = auto()  # and what changes
+
+
+class _Edge:
+    """A client edge, as far as its flows are known here."""
+
+    def __init__(self, name: str, number: int, dpid: int) -> None:
+        self.name, self.number, self.dpid = name, number, dpid
+        self.is_ours = False  # were its flows decided on here when that was looked at last?
+        self.is_own = False  # has this member known them itself, and received none since?
+        self.former: Engine | None = None  # its flows, if they are own and the controller has forgotten them
+        self.said, self.said_at = _Said.NOTHING, 0.0
+        self.generation: int | None = None  # the latest of a master that has begun to send all that is open
+        self.sender = ""  # the member that has sent what was received last
+        self.number_there = 0  # that the edge has in its records
+        self.heard_at = -math.inf
+        self.coming: tuple[str, OpenFlows] | None = None  # from a member, not whole yet
+
+    def is_later(self, generation: int) -> bool:
+        """Than of all that were heard of, or the same?"""
+        return self.generation is None or distance(self.generation, generation) >= 0
+
+
 class SharedFlows:
     """A ``Source`` of records for this member's file, and a ``Copy`` of its own records for the others.
 
-    ``publish``: sends a line of text to all other members.
+    ``generation``: by which this member became a switch's master last; ``publish``: sends a line of text to all other
+    members.
     """
 
     def __init__(
@@ -114,89 +152,96 @@ class SharedFlows:
         own: EngineFlows,
         before: OpenFlows,
         cluster: Cluster,
+        generation: Callable[[int], int],
         publish: Callable[[str], None],
     ) -> None:
         """``before``: what this member has found in its file."""
         self._controller = controller
         self._own = own
-        self._is_our_own: set[str] = set()  # edges whose flows this member has known, and received none of since
-        self.edges: Sequence[str] = own.edges
         self._cluster = cluster
+        self._generation = generation
         self._publish = publish
-        # Called when all that is open has come, and when this member begins or ceases to lead.
+        self.edges: Sequence[str] = own.edges
+        self._edges = [_Edge(name, number, controller.by_name[name].dpid) for number, name in enumerate(own.edges)]
+        self._by_name = {edge.name: edge for edge in self._edges}
+        self._by_dpid = {edge.dpid: edge for edge in self._edges}
+        self._received = OpenFlows.none(own.edges)
+        for name in own.edges:
+            self._received.replace(name, before)
+        # Called when all that is open has come, and when this member begins or ceases to be a switch's master.
         self.began_anew: Callable[[], None] = lambda: None
         # Called with PR1X of flows that have ended, by edge.
         self.released: Callable[[str, list[Address]], None] = lambda edge, addresses: None
-        self._former: dict[str, Engine] = {}  # of these edges, which the controller has forgotten
-        self._received = before.among(own.edges)
-        self._from = ""  # the member that has sent it
-        self._latest = 0  # the last term in which a leader has begun to send all that is open
-        self._coming: tuple[str, OpenFlows] | None = None  # from a member, not whole yet
-        self._heard_at = -math.inf
-        self._to_write: list[bytes] = []
+        self._to_write: list[tuple[int, bytes]] = []
         self._waiting = 0  # bytes of these
-        self._has_led = False
-        self._term = 0  # in which it has led last
-        self._greeted = self._said_whole = False  # have all the others been sent everything?
-        self._said_at = 0.0
 
-    # ---------------------------------------------------------------- what the leader sends
+    # ---------------------------------------------------------------- what the masters send
 
     def hear(self, member: str, line: str) -> None:
         """A line that another member has published."""
+        edge = None
         try:
             said = _LINE.fullmatch(line)
             if said is None:
-                raise BadRecords("they do not say of which term and time they are")
-            term, clock, text = said.groups()
+                raise BadRecords("they do not say of which switch, generation and time they are")
+            dpid, generation, clock, text = said.groups()
+            edge = self._by_dpid.get(int(dpid, 16))
+            if edge is None:
+                return  # of another network file
             ahead = float(clock) - time.time()
             content = base64.b64decode(text, validate=True)
             read_to = 0
             for frame, end in flow_records.frames(content):
-                self._take(member, int(term), frame if abs(ahead) < APART_S else flow_records.moved(frame, -ahead))
+                moved = frame if abs(ahead) < APART_S else flow_records.moved(frame, -ahead)
+                self._take(edge, member, int(generation), moved)
                 read_to = end
             if read_to < len(content):
                 raise BadRecords("they are not as they were sent")
         except ValueError as error:
             LOG.warning("records of flows from member %s: %s", member, error)
-            self._coming = None
+            if edge and edge.coming and edge.coming[0] == member:
+                edge.coming = None
 
-    def _take(self, member: str, term: int, frame: bytes) -> None:
+    def _take(self, edge: _Edge, member: str, generation: int, frame: bytes) -> None:
         if frame[:1] == NAMES:
-            if term < max(self._latest, self._cluster.term() if self._cluster.leads() else 0):
-                LOG.debug("records of flows from member %s: it leads no more", member)
+            if not edge.is_later(generation):
+                LOG.debug("%s: records of flows from member %s: it is its master no more", edge.name, member)
                 return
-            self._latest = term
-            self._coming = member, OpenFlows()
-        if self._coming and self._coming[0] == member:
-            coming = self._coming[1]
-            coming.take(frame)
+            edge.generation = generation
+            edge.coming = member, OpenFlows()
+        if edge.coming and edge.coming[0] == member:
+            coming = edge.coming[1]
+            coming.take(frame, "" if frame[:1] == NAMES else edge.name)
             if frame[:1] == WHOLE:
-                self._coming = None
-                self._received, self._from = coming.among(self.edges), member
-                self._is_our_own.clear()
-                self._former.clear()
-                self._heard_at = time.monotonic()
-                self._write_anew()
-        elif member == self._from:
-            self._heard_at = time.monotonic()
+                self._take_all(edge, member, coming)
+        elif member == edge.sender:
+            edge.heard_at = time.monotonic()
             if frame[:1] == RECORDS:
-                self._take_changes(frame)
+                self._take_changes(edge, frame)
 
-    def _take_changes(self, frame: bytes) -> None:
-        for edge, addresses in self._received.take(frame).items():
-            self.released(edge, addresses)
-        if not self._has_led:
-            self._write(frame[1:])
-        for edge in self._is_our_own:  # what the former leader has done last
-            late = [*self._received.of(edge)]
-            self._received.forget(edge)
+    def _take_all(self, edge: _Edge, member: str, coming: OpenFlows) -> None:
+        self._received.replace(edge.name, coming)
+        edge.coming, edge.sender, edge.number_there = None, member, coming.edges.index(edge.name)
+        edge.is_own, edge.former = False, None
+        edge.heard_at = time.monotonic()
+        self._write_anew()
+
+    def _take_changes(self, edge: _Edge, frame: bytes) -> None:
+        if edge.number_there != edge.number:
+            frame = flow_records.renumbered(frame, edge.number)
+        for name, addresses in self._received.take(frame, edge.name).items():
+            self.released(name, addresses)
+        if not edge.is_ours:
+            self._write(edge.number, frame[1:])
+        if edge.is_own and self._cluster.is_master(edge.dpid):  # what the former master has done last
+            late = [*self._received.of(edge.name)]
+            self._received.forget(edge.name)
             if late:
                 now = time.monotonic()
-                self._controller.remember(edge, late, time.time() - now, now)
+                self._controller.remember(edge.name, late, time.time() - now, now)
 
-    def _write(self, records: bytes) -> None:
-        self._to_write.append(records)
+    def _write(self, number: int, records: bytes) -> None:
+        self._to_write.append((number, records))
         self._waiting += len(records)
         if self._waiting > MOST_WAITING:
             self._write_anew()
@@ -205,110 +250,135 @@ class SharedFlows:
         self._to_write, self._waiting = [], 0
         self.began_anew()
 
-    def age_s(self, now: float) -> float:
-        """How long ago the leader has said something; inf: it has not sent all yet."""
-        return now - self._heard_at
-
-    @property
-    def open(self) -> int:
-        """How many flows are open, as received."""
-        return len(self._received)
+    def age_s(self, edge: str, now: float) -> float:
+        """How long ago its master has said something; inf: it has not sent all yet."""
+        return now - self._by_name[edge].heard_at
 
     # ---------------------------------------------------------------- a switch is gained
 
     def note(self, event: Event) -> None:
         """A subscriber: this member has become the master of a switch, and knows nothing of it, or all as before."""
-        if not isinstance(event, SwitchMastered) or event.switch not in self.edges:
+        if not isinstance(event, SwitchMastered):
             return
-        switch = self._controller.by_name[event.switch]
-        if not switch.ever_synchronised:
-            done = partial(self._recalled, switch.name)
-            switch.recall(Recalled(self._flows_of(switch.name), time.time() - time.monotonic(), done))
+        edge = self._by_name.get(event.switch)
+        if edge is None or not self._cluster.is_master(edge.dpid):
+            return  # the leader decides on the rest of it
+        self._look_at_generation(edge)
+        if not self._knows(edge):
+            done = partial(self._recalled, edge)
+            switch = self._controller.by_name[edge.name]
+            switch.recall(Recalled(self._flows_of(edge), time.time() - time.monotonic(), done))
+
+    def _look_at_generation(self, edge: _Edge) -> None:
+        if edge.is_later(generation := self._generation(edge.dpid)):
+            edge.generation = generation
+
+    def _knows(self, edge: _Edge) -> bool:
+        """Are its flows in the memory of the controller, as nobody else has changed them since?"""
+        return edge.is_own and edge.former is None and self._controller.by_name[edge.name].share is not Share.REST
 
     def begin_anew(self) -> None:
-        """The controller has forgotten all flows.  What it has known of them is of use until others send theirs."""
-        self._former |= {edge: self._own.engines[edge] for edge in self._is_our_own}
-        self._is_our_own.clear()
+        """The controller has forgotten flows.  What it has known of them is of use until others send theirs."""
+        for edge in self._edges:
+            engine = self._own.engines[edge.name]
+            if edge.is_own and engine is not self._controller.by_name[edge.name].engine:
+                edge.former = edge.former or engine
+                if edge.said is _Said.SOME:
+                    edge.said = _Said.NOTHING
         self._own.begin_anew()
 
-    def _flows_of(self, edge: str) -> Iterator[KeptFlow]:
+    def _flows_of(self, edge: _Edge) -> Iterator[KeptFlow]:
         """To be remembered, in slices."""
-        if former := self._former.get(edge):
-            yield from _flows_in(former, time.time() - time.monotonic())
-        yield from self._received.of(edge)
+        to_epoch = time.time() - time.monotonic()
+        own: Iterator[KeptFlow] = iter(())
+        if edge.former:
+            own = _flows_in(edge.former, to_epoch)
+        elif edge.is_own:  # its next master has sent nothing; the engine begins anew before these are read
+            own = iter([*_flows_in(self._own.engines[edge.name], to_epoch)])
+        return chain(own, self._received.of(edge.name))
 
-    def _recalled(self, edge: str, engine: Engine, now: float) -> None:
+    def _recalled(self, edge: _Edge, engine: Engine, now: float) -> None:
         """The flows of an edge are in the memory of the controller now."""
-        if late := [*self._received.of(edge, engine.flows.by_number)]:  # received since its reading has begun
-            self._controller.remember(edge, late, time.time() - now, now)
-        engine.keep_back(self._received.aside(edge), now)
-        sender = f"member {self._from} has sent, {self.age_s(now):.1f} s ago" if self._from else "this member has kept"
-        LOG.info("%s: flows in the connection tracker are known from what %s: %d", edge, sender, len(engine.flows))
-        self._received.forget(edge)
-        self._former.pop(edge, None)
-        self._is_our_own.add(edge)
+        if late := [*self._received.of(edge.name, engine.flows.by_number)]:  # received since its reading has begun
+            self._controller.remember(edge.name, late, time.time() - now, now)
+        engine.keep_back(self._received.aside(edge.name), now)
+        sender = "this member has kept"
+        if edge.sender:
+            sender = f"member {edge.sender} has sent, {self.age_s(edge.name, now):.1f} s ago"
+        LOG.info("%s: flows in the connection tracker are known from what %s: %d", edge.name, sender, len(engine.flows))
+        self._received.forget(edge.name)
+        edge.is_own, edge.former = True, None
 
     # ---------------------------------------------------------------- Source
 
-    def changes(self) -> Iterator[bytes]:
-        self.beat()
-        if self._has_led:
-            yield from self._own.changes()  # also the last of them, when this member leads no more
-        leads = self._cluster.leads()
-        if leads:
-            self._term = self._cluster.term()
-        if leads is not self._has_led:
-            self._has_led = leads
-            self._said_whole = False
-            self._write_anew()
-        if self._has_led:
-            return
-        for _ in self._own.changes():
-            pass
+    def changes(self) -> Iterator[tuple[int, bytes]]:
+        self._beat()
+        for edge in self._edges:
+            yield from self._changes_of(edge)
         to_write, self._to_write, self._waiting = self._to_write, [], 0
-        for at in range(0, len(to_write), AT_ONCE):
-            yield b"".join(to_write[at : at + AT_ONCE])
+        yield from to_write
 
-    def everything(self) -> Iterator[bytes]:
-        for number, edge in enumerate(self.edges):
-            if edge in self._received.edges:
-                yield from self._received.records(edge, AT_ONCE)
-            if self._has_led:
-                yield from self._own.open_at(number)
+    def _changes_of(self, edge: _Edge) -> Iterator[tuple[int, bytes]]:
+        if edge.is_ours:
+            for records in self._own.changes_at(edge.number):  # also the last of them, when it is ours no more
+                yield edge.number, records
+        is_master = self._cluster.is_master(edge.dpid)
+        if is_master:
+            self._look_at_generation(edge)
+        is_ours = is_master or self._knows(edge)
+        if is_ours is not edge.is_ours:
+            edge.is_ours, edge.said = is_ours, _Said.NOTHING
+            self._write_anew()
+        if not is_ours:
+            self._own.discard_changes(edge.number)
+
+    def open_at(self, number: int) -> Iterator[bytes]:
+        edge = self._edges[number]
+        yield from self._received.records(edge.name, AT_ONCE)
+        if edge.former:
+            former = edge.former
+            yield from self._own.records_of(lambda: former, number)
+        if edge.is_ours:
+            yield from self._own.open_at(number)
 
     # ---------------------------------------------------------------- Copy
 
-    is_closed = False
-
-    @property
-    def is_begun(self) -> bool:
-        """Nothing is sent by a member that does not lead."""
-        return self._said_whole or not self._has_led
-
     def greet(self) -> Iterator[str]:
         """Another member has begun to listen: everything is sent anew."""
-        self._said_whole = False
+        for edge in self._edges:
+            edge.said = _Said.NOTHING
         return iter(())
 
-    def begin(self, edges: Sequence[str]) -> None:
-        self._said_whole = True  # what changes from now on is sent
-        self._say(flow_records.names_frame(edges))
+    def due(self) -> Collection[int]:
+        return [edge.number for edge in self._edges if edge.is_ours and edge.said is _Said.NOTHING]
 
-    def put(self, records: bytes) -> None:
-        if self._has_led:
-            self._say(framed(RECORDS, records))
+    def begin(self, number: int) -> None:
+        edge = self._edges[number]
+        edge.said = _Said.SOME  # what changes from now on is sent
+        self._say(edge, flow_records.names_frame(self.edges))
 
-    def whole(self) -> None:
-        self._say(framed(WHOLE))
+    def put(self, number: int, records: bytes) -> None:
+        edge = self._edges[number]
+        if records and edge.is_ours and edge.said is not _Said.NOTHING:
+            self._say(edge, framed(RECORDS, records))
 
-    def beat(self) -> None:
+    def whole(self, number: int) -> None:
+        edge = self._edges[number]
+        if edge.said is _Said.SOME:
+            edge.said = _Said.ALL
+            self._say(edge, framed(WHOLE))
+
+    def _beat(self) -> None:
         """When nothing has been said for some time, this is."""
-        if self._has_led and self._said_whole and time.monotonic() - self._said_at >= BEAT_S:
-            self._say(framed(BEAT))
+        now = time.monotonic()
+        for edge in self._edges:
+            if edge.is_ours and edge.said is _Said.ALL and now - edge.said_at >= BEAT_S:
+                self._say(edge, framed(BEAT))
 
-    def _say(self, frame: bytes) -> None:
-        self._said_at = time.monotonic()
-        self._publish(f"{self._term} {time.time():.3f} {base64.b64encode(frame).decode()}")
+    def _say(self, edge: _Edge, frame: bytes) -> None:
+        edge.said_at = time.monotonic()
+        text = base64.b64encode(frame).decode()
+        self._publish(f"{edge.dpid:x} {edge.generation or 0} {time.time():.3f} {text}")
 
 
 def _flows_in(engine: Engine, to_epoch: float) -> Iterator[KeptFlow]:

@@ -14,7 +14,7 @@ from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event
-from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, TimeoutsFailed, TimeoutsSet
+from anycast_sdn.core.switch_events import SwitchConnected, SwitchDegraded, SwitchMastered, TimeoutsFailed, TimeoutsSet
 from anycast_sdn.ovsdb import zone_policies
 from anycast_sdn.ovsdb.database import Database, OvsdbError
 from anycast_sdn.ovsdb.zone_policies import Timeouts, Unsuitable
@@ -49,9 +49,13 @@ class ZoneTimeouts:
 
     def note(self, event: Event) -> None:
         """A subscriber: a switch that has connected is looked at, before it has many connections."""
+        if isinstance(event, SwitchMastered) and (switch := self._controller.switch(event.switch)):
+            self._due[switch.dpid] = 0.0  # as soon as it has been read
         if isinstance(event, SwitchConnected) and (switch := self._controller.switch(event.switch)):
             self._due[switch.dpid] = 0.0
             self.look(time.monotonic())
+            if not self._cluster.is_master(switch.dpid):
+                return
             if switch.engine.zone_timeouts and not switch.described.ovsdb and switch.dpid not in self._told:
                 self._told.add(switch.dpid)
                 self._report(SwitchDegraded(switch.name, "timeouts", _NOT_CONFIGURED))
@@ -60,14 +64,14 @@ class ZoneTimeouts:
         """Begin to look at the databases that are due.  To be called about twice a second."""
         for dpid, due in self._due.items():
             switch = self._controller.switches[dpid]
-            if not switch.engine.zone_timeouts:
-                switch.timeouts_problem = ""  # it is served by rules now
+            if not (switch.engine.zone_timeouts and self._cluster.is_master(dpid)):
+                switch.timeouts_problem = ""  # it is served by rules now, or another controller sees to it
             elif due <= now and dpid not in self._looking and self._may_look_at(switch):
                 self._looking.add(dpid)
                 self._spawn(partial(self._look_at, switch))
 
     def _may_look_at(self, switch: ManagedSwitch) -> bool:
-        return bool(switch.described.ovsdb) and switch.synchronised and self._cluster.is_master(switch.dpid)
+        return bool(switch.described.ovsdb) and switch.decides_on_flows and self._cluster.is_master(switch.dpid)
 
     def _look_at(self, switch: ManagedSwitch) -> None:
         self._due[switch.dpid] = time.monotonic() + RETRY_S

@@ -103,18 +103,36 @@ def is_damaged(content: bytes | bytearray) -> bool:
 
 def moved(frame: bytes, seconds: float) -> bytes:
     """The same, with times that are so much later: of another clock.  Raises BadRecords."""
+
+    def move(found: bytearray, at: int) -> None:
+        if found[at] in _ADDRESSES:
+            *head, since = _SINCE.unpack_from(found, at)
+            _SINCE.pack_into(found, at, *head, since + seconds)
+
+    return _changed(frame, move)
+
+
+def renumbered(frame: bytes, number: int) -> bytes:
+    """The same, with records of the edge with this number.  Raises BadRecords."""
+
+    def renumber(found: bytearray, at: int) -> None:
+        found[at + 1 : at + 3] = number.to_bytes(2, "big")
+
+    return _changed(frame, renumber)
+
+
+def _changed(frame: bytes, change: Callable[[bytearray, int], None]) -> bytes:
+    """``change``: of the record that begins there."""
     if frame[:1] != RECORDS:
         return frame
     found = bytearray(frame)
     at = 1
     try:
         while at < len(found):
-            kind = found[at]
-            if kind in _ADDRESSES:
-                *head, since = _SINCE.unpack_from(found, at)
-                _SINCE.pack_into(found, at, *head, since + seconds)
-            at += _SIZES[kind]
-    except (error, KeyError) as problem:
+            size = _SIZES[found[at]]
+            change(found, at)
+            at += size
+    except (error, KeyError, IndexError) as problem:
         raise BadRecords("records of another form") from problem
     return bytes(found)
 
@@ -135,23 +153,36 @@ class OpenFlows:
     def __len__(self) -> int:
         return sum(len(edge.flows) for edge in self._found)
 
-    def take(self, frame: bytes) -> dict[str, list[Address]]:
-        """→ PR1X of the flows that have ended, by edge.  Raises BadRecords."""
+    @classmethod
+    def none(cls, edges: Sequence[str]) -> OpenFlows:
+        """No flow of these edges is open."""
+        made = cls()
+        made.edges = list(edges)
+        made._found = [_Edge({}, {}, {}) for _ in edges]
+        return made
+
+    def take(self, frame: bytes, of: str = "") -> dict[str, list[Address]]:
+        """→ PR1X of the flows that have ended, by edge.  ``of``: there are records of this edge alone.
+
+        Raises BadRecords.
+        """
         ended: dict[str, list[Address]] = {}
         try:
             if frame[:1] == NAMES:
                 self.edges = _names(frame[1:])
                 self._found = [_Edge({}, {}, {}) for _ in self.edges]
             elif frame[:1] == RECORDS:
-                self._take_records(frame, ended)
+                self._take_records(frame, ended, self.edges.index(of) if of else None)
         except (ValueError, TypeError, error, IndexError, KeyError) as problem:
             raise BadRecords("records of another form") from problem
         return ended
 
-    def _take_records(self, frame: bytes, ended: dict[str, list[Address]]) -> None:
+    def _take_records(self, frame: bytes, ended: dict[str, list[Address]], only: int | None) -> None:
         at = 1
         while at < len(frame):
             kind, edge, number = _HEAD.unpack_from(frame, at)
+            if only is not None and edge != only:
+                raise ValueError("edge")
             record = frame[at : at + _SIZES[kind]]
             if len(record) < _SIZES[kind]:
                 raise ValueError("truncated")
@@ -198,18 +229,20 @@ class OpenFlows:
         """The same, with records that have the numbers of these edges; flows of other edges are left out."""
         if list(edges) == self.edges:
             return self
-        other = OpenFlows()
-        other.edges = list(edges)
-        for number, edge in enumerate(edges):
-            found = self._found[self.edges.index(edge)] if edge in self.edges else _Edge({}, {}, {})
-            flows = {each: _numbered(record, number) for each, record in found.flows.items()}
-            connections = {
-                each: {_numbered(record, number): None for record in records}
-                for each, records in found.connections.items()
-            }
-            aside = {each: _numbered(record, number) for each, record in found.aside.items()}
-            other._found.append(_Edge(flows, connections, aside))
+        other = OpenFlows.none(edges)
+        for edge in edges:
+            other.replace(edge, self)
         return other
+
+    def replace(self, edge: str, other: OpenFlows) -> None:
+        """Of this edge that is open from now on which is in ``other``, where the edge may have another number."""
+        number = self.edges.index(edge)
+        if edge not in other.edges:
+            self._found[number] = _Edge({}, {}, {})
+        elif other.edges.index(edge) == number:
+            self._found[number] = other._found[number]
+        else:
+            self._found[number] = _renumbered(other._found[other.edges.index(edge)], number)
 
     def forget(self, edge: str) -> None:
         if edge in self.edges:
@@ -222,6 +255,17 @@ def _names(text: bytes) -> list[str]:
     if told["form"] != _FORM or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError("form")
     return names
+
+
+def _renumbered(found: _Edge, number: int) -> _Edge:
+    return _Edge(
+        {each: _numbered(record, number) for each, record in found.flows.items()},
+        {
+            each: {_numbered(record, number): None for record in records}
+            for each, records in found.connections.items()
+        },
+        {each: _numbered(record, number) for each, record in found.aside.items()},
+    )  # fmt: skip
 
 
 def _numbered(record: bytes, edge: int) -> bytes:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from anycast_sdn.cluster.alone import Alone
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.switch_events import SwitchMastered
 from anycast_sdn.engines.engine import Engine
@@ -49,29 +50,39 @@ class Cluster(Alone):
     is_leader = False
     latest = 1
 
+    def __init__(self) -> None:
+        self.masters: set[int] = set()  # switches that are this member's, whoever leads
+
     def leads(self) -> bool:
         return self.is_leader
 
-    def term(self) -> int:
+    def is_master(self, dpid: int) -> bool:
+        return self.is_leader or dpid in self.masters
+
+    def generation(self, dpid: int) -> int:
         return self.latest
 
 
 class Member:
     """A controller with its file.  What it publishes is heard by those that ``listen``."""
 
-    def __init__(self, tmp_path: Path, name: str, *, leads: bool = False) -> None:
+    def __init__(
+        self, tmp_path: Path, name: str, *, leads: bool = False, make: Callable[[], Controller] = controller
+    ) -> None:
         self.name = name
         self.cluster = Cluster()
         self.cluster.is_leader = leads
         self.ahead = 0.0  # its clock
-        self.controller = controller()
+        self.controller = make()
         self.file = tmp_path / f"{name}.connections"
         self.listen: list[Member] = []
         self.lost = False  # what it publishes does not arrive
         self.lines = 0
         before, _ = flow_file.read_open(self.file)
         own = EngineFlows(self.controller, sets_aside=True)
-        self.flows = SharedFlows(self.controller, own, before, self.cluster, self._publish)
+        self.flows = SharedFlows(
+            self.controller, own, before, self.cluster, self.cluster.generation, self._publish
+        )  # fmt: skip
         self._keeper = FlowKeeper(FlowFile(self.file), self.flows, lambda event: None)
         self._keeper.copy_to(self.flows)
         self.flows.began_anew = self._keeper.begin_anew
@@ -131,8 +142,8 @@ class Member:
         return sorted(flow.key.source_port for flow in self.flows._received.of(self.edge))
 
 
-def line(frames: bytes, term: object = 1) -> str:
-    return f"{term} {time.time():.3f} {base64.b64encode(frames).decode()}"
+def line(frames: bytes, generation: object = 1) -> str:
+    return f"{CLIENT_EDGE:x} {generation} {time.time():.3f} {base64.b64encode(frames).decode()}"
 
 
 def pair(tmp_path: Path) -> tuple[Member, Member]:
@@ -154,7 +165,7 @@ def test_a_member_that_joins_gets_all_that_is_open_and_then_what_changes(tmp_pat
     first.engine.end(1, time.monotonic())
     first.write()
     assert second.received() == [40001, 40002]
-    assert second.flows.age_s(time.monotonic()) < 5
+    assert second.flows.age_s(second.edge, time.monotonic()) < 5
 
 
 def test_each_member_keeps_what_it_has_received_in_its_own_file(tmp_path: Path) -> None:
@@ -270,7 +281,7 @@ def test_what_the_former_leader_says_last_counts_also_after_the_switch_was_read(
     first.begin_anew()
     first.write()
     assert ports(second.engine) == [40000, 40001]
-    assert not first.flows._has_led
+    assert not first.flows._edges[0].is_ours
 
 
 def test_what_the_former_leader_says_while_its_flows_are_remembered_counts(tmp_path: Path) -> None:
@@ -333,11 +344,11 @@ def test_a_leader_beats_when_nothing_happens_and_the_others_say_nothing(
     first, second = pair(tmp_path)
     first.write()
     lines = first.lines
-    first.flows.beat()
+    first.flows._beat()
     assert first.lines == lines
     monkeypatch.setattr("anycast_sdn.process.shared_flows.BEAT_S", 0.0)
-    first.flows.beat()
-    second.flows.beat()
+    first.flows._beat()
+    second.flows._beat()
     second.write()
     assert (first.lines, second.lines) == (lines + 1, 0)
 
@@ -352,7 +363,8 @@ def test_whatever_another_member_says_nothing_is_lost_by_it(tmp_path: Path) -> N
         bad = bytearray(good)
         bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
         second.flows.hear("m2-c", line(bytes(bad)))
-    for said in ("", "not base64", "1 1.000 not base64", "1 1.000 é", "x 1.000 ", line(b"x", term="1" * 30)):
+    for said in ("", "not base64", "1 1 1.000 not base64", "1 1 1.000 é", "1 x 1.000 ", "9 1 1.000 ",
+                 line(b"x", generation="1" * 30)):
         second.flows.hear("m2-c", said)
     assert second.received() == [40000]
 
