@@ -20,8 +20,8 @@ from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.flow_sample import FlowSample
 from anycast_sdn.views.flows import Before, FlowFilter, FlowView, Place
 from anycast_sdn.views.journal import Journal
-from anycast_sdn.views.metrics import BindingLog, Process
 from anycast_sdn.views.replies import reply_views
+from anycast_sdn.views.scrape import BindingLog, Process
 from anycast_sdn.views.servers import ServerViews
 from anycast_sdn.views.services import ServiceViews
 

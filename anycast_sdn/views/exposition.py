@@ -15,7 +15,8 @@ from prometheus_client import ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.views.metrics import METRICS, PREFIX, Family, Metric, Process, Scrape
+from anycast_sdn.views.metrics import METRICS, PREFIX, Family, Metric
+from anycast_sdn.views.scrape import Process, Scrape
 
 PIECE = 20  # values: of histograms, each of them has 15 lines
 _OPEN = "application/openmetrics-text; version=1.0.0"
@@ -65,7 +66,7 @@ def _version(media_type: str) -> str:
 
 
 def _written(row: Metric, scrape: Scrape, encode: Callable[[Any], bytes]) -> Iterator[bytes]:
-    values = iter(row.values(scrape))
+    values = iter(row.values_of(scrape))
     is_first = True
     while some := list(islice(values, PIECE)):
         family = row.type(PREFIX + row.name, row.help, labels=row.labels)

@@ -5,6 +5,7 @@ The rules this file keeps:
 - Names follow Prometheus' conventions: base units, ``_total`` where only sums make sense; a test checks it.
 - Labels are bounded by the network file and by what operators enrol: no flow, client or PR1X is in any of them.
 - What is read is what the controller counts anyway: nothing is kept for it here.
+- In a cluster each figure is shown once (``By``): sums over all members are right, whoever is the master of what.
 - Whoever takes the values of one row may pause between two of them, so a row does not iterate over what changes.
 """
 
@@ -12,8 +13,8 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from enum import Enum
 from itertools import accumulate
 from typing import Any, NamedTuple, TypeAlias
 
@@ -24,18 +25,14 @@ from prometheus_client.core import InfoMetricFamily as InfoFamily
 from prometheus_client.core import SummaryMetricFamily as SummaryFamily
 
 from anycast_sdn import __version__
-from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import Fault
 from anycast_sdn.core.flow_events import EndedBy
 from anycast_sdn.core.histogram import Histogram
-from anycast_sdn.core.model import Address, AnycastGroup, Server, text
+from anycast_sdn.core.model import Address
 from anycast_sdn.core.slots import Spread
-from anycast_sdn.engines.engine import Statistics
-from anycast_sdn.views.cluster import ClusterState
-from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, Counters, together
-from anycast_sdn.views.reasons import Session
+from anycast_sdn.views.counters import INCIDENTS, OF_FLOWS, together
+from anycast_sdn.views.scrape import Scrape
 from anycast_sdn.views.servers import effective_weights
 
 PREFIX = "anycast_sdn_"
@@ -45,62 +42,6 @@ STATUSES = ("ok", "starting", "degraded")
 # Each has ``add_metric``, with different arguments.
 Family: TypeAlias = CounterFamily | GaugeFamily | HistogramFamily | InfoFamily | SummaryFamily
 Value: TypeAlias = tuple[Sequence[str], Any]  # the labels, and what ``add_metric`` takes
-
-@dataclass(frozen=True)
-class BindingLog:
-    """Of attribution, where it is written."""
-
-    is_written: bool
-    missing: int  # records, since the controller's start
-
-
-@dataclass(frozen=True)
-class Process:
-    """What the process counts, besides the controller."""
-
-    counters: Counters
-    status: str  # of health
-    sessions: Sequence[Session] = ()  # of BGP
-    first_packets: Mapping[str, Histogram] = field(default_factory=dict)  # by switch: seconds until they are answered
-    waiting: Mapping[str, int] = field(default_factory=dict)  # by switch: first packets and first replies
-    stalls: Histogram = field(default_factory=Histogram)  # of the hub, in seconds
-    requests: Mapping[tuple[str, str, int], int] = field(default_factory=dict)  # of REST: method, resource, status
-    events: Mapping[tuple[str, str], int] = field(default_factory=dict)  # that operators are told of: type, severity
-    binding_log: BindingLog | None = None
-    cluster: ClusterState | None = None
-    followed: Collection[str] | None = None  # switches that are connected to this member, which follows
-
-
-class Enrolled(NamedTuple):
-    """A server in a group, and what is known of it."""
-
-    labels: tuple[str, str, str]  # its group, its address, its edge
-    group: str
-    server: Server
-    switch: ManagedSwitch | None
-
-
-class Scrape:
-    """What one answer shows.  ``turn`` lets other green threads run."""
-
-    def __init__(self, controller: Controller, process: Process, now: float, turn: Callable[[], None]) -> None:
-        self.controller, self.process, self.now, self.turn = controller, process, now, turn
-        self.switches = controller.switches_by_name()
-        self.clients = [switch for switch in self.switches if switch.described.client_edge]
-        self.statistics: Mapping[str, Statistics] = {
-            switch.name: switch.statistics(now) for switch in self.clients
-        }
-        self.groups: Sequence[AnycastGroup] = list(controller.groups)
-        self.servers = list(self._servers())
-
-    def _servers(self) -> Iterator[Enrolled]:
-        for group in self.groups:
-            for address, server in group.servers.items():
-                subnet = self.controller.network.subnet_of(address)
-                switch = self.controller.switch(subnet.edge) if subnet else None
-                labels = group.name, text(address), switch.name if switch else ""
-                yield Enrolled(labels, group.name, server, switch)
-                self.turn()
 
 
 # ------------------------------------------------------------------------------ the process
@@ -177,8 +118,12 @@ def _switch_up(scrape: Scrape) -> Iterator[Value]:
 
 def _switch_rules(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
-        yield (switch.name, "bindings"), scrape.statistics[switch.name].rules if switch.name in scrape.statistics else 0
-        yield (switch.name, "other"), len(switch.installed)
+        if statistics := scrape.statistics.get(switch.name):
+            yield (switch.name, "bindings"), statistics.rules
+        elif scrape.decides and not switch.described.client_edge:
+            yield (switch.name, "bindings"), 0
+        if scrape.decides:
+            yield (switch.name, "other"), len(switch.installed)
 
 
 def _switch_groups(scrape: Scrape) -> Iterator[Value]:
@@ -275,7 +220,7 @@ def _dropped(scrape: Scrape) -> Iterator[Value]:
         # What alerts are about is there from the beginning: rates are of counters that have been 0.
         always = OF_FLOWS if switch.described.client_edge else ()
         by_controller: Mapping[str, int] = scrape.process.counters.drops.get(switch.name, {})
-        counted = together(dict.fromkeys(always, 0), switch.dropped, by_controller)
+        counted = together(dict.fromkeys(always, 0), switch.dropped if scrape.decides else {}, by_controller)
         for reason, packets in sorted(counted.items()):
             if reason not in INCIDENTS:
                 yield (switch.name, reason), packets
@@ -326,6 +271,8 @@ def _server_up(scrape: Scrape) -> Iterator[Value]:
 
 def _server_flows(scrape: Scrape) -> Iterator[Value]:
     flows: dict[str, Counter[Address]] = {}
+    if not (scrape.decides or scrape.clients):
+        return
     for labels, group, server, _ in scrape.servers:
         if group not in flows:
             flows[group] = Counter()
@@ -378,6 +325,15 @@ def _server_unanswered(scrape: Scrape) -> Iterator[Value]:
 # ------------------------------------------------------------------------------ the table
 
 
+class By(Enum):
+    """Which members of a cluster show a row, and of what."""
+
+    MEMBER = "each member, of itself"
+    LEADER = "the leader"
+    MASTER = "the master of the switch"
+    SUM = "each member, its part of it"  # the sum is the whole
+
+
 class Metric(NamedTuple):
     """A row.  ``name``: without the prefix, and without the suffix that its type has."""
 
@@ -386,6 +342,10 @@ class Metric(NamedTuple):
     labels: Sequence[str]
     help: str
     values: Callable[[Scrape], Iterable[Value]]
+    by: By
+
+    def values_of(self, scrape: Scrape) -> Iterable[Value]:
+        return self.values(scrape) if scrape.decides or self.by is not By.LEADER else ()
 
     @property
     def shown_name(self) -> str:
@@ -398,85 +358,97 @@ _PART = "Of it, as the decision has shared new flows among servers."
 
 METRICS: Mapping[str, Sequence[Metric]] = {
     "The controller": (
-        Metric("build", InfoFamily, (), "The running version, and the network that it controls.", _build_info),
-        Metric("health", GaugeFamily, ("status",), "1: /healthz has this status.", _health_status),
+        Metric("build", InfoFamily, (), "The running version, and the network that it controls.",
+               _build_info, By.MEMBER),
+        Metric("health", GaugeFamily, ("status",), "1: /healthz has this status.", _health_status, By.MEMBER),
         Metric("events", CounterFamily, ("type", "severity"), "What operators are told of, see docs/events.md.",
-               _events),
+               _events, By.MEMBER),
         Metric("rest_requests", CounterFamily, ("method", "resource", "status"),
-               "Requests to REST and to the dashboard that were answered.", _requests),
+               "Requests to REST and to the dashboard that were answered.", _requests, By.MEMBER),
         Metric("binding_log_up", GaugeFamily, (), "1: the binding log can be written. Only with --binding-log.",
-               _log_up),
+               _log_up, By.MEMBER),
         Metric("binding_log_missing_records", CounterFamily, (),
-               "Records that the binding log could not take. Only with --binding-log.", _log_missing),
+               "Records that the binding log could not take. Only with --binding-log.", _log_missing, By.MEMBER),
         Metric("cluster_members", GaugeFamily, (), "Members of the cluster, this one included. Only with --etcd.",
-               _members),
-        Metric("cluster_leads", GaugeFamily, (), "1: this member leads. Only with --etcd.", _leads),
+               _members, By.MEMBER),
+        Metric("cluster_leads", GaugeFamily, (), "1: this member leads. Only with --etcd.", _leads, By.MEMBER),
         Metric("cluster_masters", GaugeFamily, (),
-               "Switches whose master this member is, as etcd has it. Only with --etcd.", _masters),
+               "Switches whose master this member is, as etcd has it. Only with --etcd.", _masters, By.MEMBER),
         Metric("cluster_etcd_up", GaugeFamily, (),
-               "1: this member reads etcd, which takes changes. Only with --etcd.", _etcd_up),
+               "1: this member reads etcd, which takes changes. Only with --etcd.", _etcd_up, By.MEMBER),
         Metric("cluster_takeovers", CounterFamily, (),
-               "How often this member has begun to lead after another one. Only with --etcd.", _takeovers),
+               "How often this member has begun to lead after another one. Only with --etcd.", _takeovers, By.MEMBER),
         Metric("backlog_packets", GaugeFamily, ("edge",), "First packets and first replies that wait to be served.",
-               _waiting),
+               _waiting, By.MASTER),
         Metric("hub_stall_seconds", HistogramFamily, (),
-               "By how much the controller was late, looked at every 5 ms: no work should hold it for 0.02.", _stalls),
+               "By how much the controller was late, looked at every 5 ms: no work should hold it for 0.02.",
+               _stalls, By.MEMBER),
     ),
     "The network": (
         Metric("switch_up", GaugeFamily, ("switch",), "1: connected, and it has the rules that it should have.",
-               _switch_up),
+               _switch_up, By.MEMBER),
         Metric("switch_rules", GaugeFamily, ("switch", "kind"),
-               "Rules that the switch holds: of bindings, or other ones.", _switch_rules),
-        Metric("switch_groups", GaugeFamily, ("switch",), "Groups of OpenFlow that the switch holds.", _switch_groups),
+               "Rules that the switch holds: of bindings, or other ones.", _switch_rules, By.SUM),
+        Metric("switch_groups", GaugeFamily, ("switch",), "Groups of OpenFlow that the switch holds.",
+               _switch_groups, By.LEADER),
         Metric("switch_rules_repaired", CounterFamily, ("switch", "fault"),
-               "Rules that others had changed, and that were put right.", _repaired),
+               "Rules that others had changed, and that were put right.", _repaired, By.SUM),
         Metric("switch_incidents", CounterFamily, ("switch", "incident"),
-               "What has happened at the switch besides drops, see docs/counters.md.", _incidents),
-        Metric("link_up", GaugeFamily, ("link",), "1: packets use it.", _link_up),
-        Metric("link_cost", GaugeFamily, ("link",), "Its cost.", _link_cost),
+               "What has happened at the switch besides drops, see docs/counters.md.", _incidents, By.SUM),
+        Metric("link_up", GaugeFamily, ("link",), "1: packets use it.", _link_up, By.LEADER),
+        Metric("link_cost", GaugeFamily, ("link",), "Its cost.", _link_cost, By.LEADER),
         Metric("reroute_seconds", HistogramFamily, (),
-               "From a change of links until switches have confirmed all routes that follow from it.", _reroutes),
-        Metric("bgp_session_up", GaugeFamily, ("uplink", "neighbour"), "1: established.", _bgp),
+               "From a change of links until switches have confirmed all routes that follow from it.",
+               _reroutes, By.LEADER),
+        Metric("bgp_session_up", GaugeFamily, ("uplink", "neighbour"), "1: established.", _bgp, By.MEMBER),
         Metric("announced", GaugeFamily, ("prefix", "edge", "group"),
-               f"1: the edge announces this service prefix. {MOST_ANNOUNCED} of them are shown at most.", _announced),
+               f"1: the edge announces this service prefix. {MOST_ANNOUNCED} of them are shown at most.",
+               _announced, By.LEADER),
     ),
     "Client edges": (
-        Metric("bindings", GaugeFamily, ("edge", "state"), "Bindings: flows, or clients as a whole.", _bindings),
-        Metric("bindings_opened", CounterFamily, ("edge",), "Bindings that have begun with a packet.", _opened),
-        Metric("bindings_closed", CounterFamily, ("edge", "reason"), "Bindings that have ended.", _closed),
+        Metric("bindings", GaugeFamily, ("edge", "state"), "Bindings: flows, or clients as a whole.",
+               _bindings, By.MASTER),
+        Metric("bindings_opened", CounterFamily, ("edge",), "Bindings that have begun with a packet.",
+               _opened, By.MASTER),
+        Metric("bindings_closed", CounterFamily, ("edge", "reason"), "Bindings that have ended.", _closed, By.MASTER),
         Metric("pool_addresses", GaugeFamily, ("edge", "family", "state"),
-               "Translation addresses, PR1X: leased, resting after a lease, or free.", _pools),
+               "Translation addresses, PR1X: leased, resting after a lease, or free.", _pools, By.MASTER),
         Metric("range_addresses", GaugeFamily, ("edge", "family"),
-               "Translation addresses out of which a switch chooses by itself (allocation: switch).", _ranges),
+               "Translation addresses out of which a switch chooses by itself (allocation: switch).",
+               _ranges, By.MASTER),
         Metric("range_refused_packets", CounterFamily, ("edge", "family"),
                "Packets of new flows for which the switch found no address and port, or no room in its tracker.",
-               _range_refused),
+               _range_refused, By.MASTER),
         Metric("dropped_packets", CounterFamily, ("edge", "reason"),
-               "Packets dropped by rules of a switch or by the controller, see docs/counters.md.", _dropped),
+               "Packets dropped by rules of a switch or by the controller, see docs/counters.md.", _dropped, By.SUM),
         Metric("first_packet_seconds", HistogramFamily, ("edge",),
                "From the arrival of a new flow's first packet at the controller until its answer is on its way.",
-               _first_packets),
+               _first_packets, By.MASTER),
         Metric("first_reply_seconds", HistogramFamily, ("group", "edge"),
                "From the first packet of a new flow to the first reply of a server, seen at the client edge.",
-               _first_replies),
-        Metric("unanswered", CounterFamily, ("group", "edge"), "New flows that had no reply within 3 s.", _unanswered),
+               _first_replies, By.MASTER),
+        Metric("unanswered", CounterFamily, ("group", "edge"), "New flows that had no reply within 3 s.",
+               _unanswered, By.MASTER),
         Metric("refused", CounterFamily, ("group", "edge"),
-               "New flows that a server has refused, by a TCP RST or an ICMP error.", _refused),
+               "New flows that a server has refused, by a TCP RST or an ICMP error.", _refused, By.MASTER),
     ),
     "Servers": (
         Metric("server_up", GaugeFamily, _OF_SERVER, "1: it answers ARP or ND, and its checks do not fail.",
-               _server_up),
-        Metric("server_flows", GaugeFamily, _OF_SERVER, "Flows of the group that are pinned to it.", _server_flows),
+               _server_up, By.LEADER),
+        Metric("server_flows", GaugeFamily, _OF_SERVER, "Flows of the group that are pinned to it.",
+               _server_flows, By.SUM),
         Metric("server_weight", GaugeFamily, (*_OF_SERVER, "kind"),
-               "As it was configured, and as it is in effect: 0 while it takes no new flows.", _server_weight),
+               "As it was configured, and as it is in effect: 0 while it takes no new flows.",
+               _server_weight, By.LEADER),
         Metric("server_load", GaugeFamily, _OF_SERVER, "As last reported, 0 to 1; missing where nothing is.",
-               _server_load),
+               _server_load, By.LEADER),
         Metric("server_first_reply_seconds", SummaryFamily, _OF_SERVER,
-               "Time to its first reply to new flows, seen at client edges.", _server_replies),
-        Metric("server_refused", CounterFamily, _OF_SERVER, "New flows that it has refused.", _server_refused),
+               "Time to its first reply to new flows, seen at client edges.", _server_replies, By.LEADER),
+        Metric("server_refused", CounterFamily, _OF_SERVER, "New flows that it has refused.",
+               _server_refused, By.LEADER),
         Metric("server_unanswered", CounterFamily, _OF_SERVER,
                "Its part of the new flows without a reply within 3 s, by its share of new flows: an estimate.",
-               _server_unanswered),
+               _server_unanswered, By.LEADER),
     ),
 }  # fmt: skip
 
@@ -487,9 +459,9 @@ def as_markdown() -> str:
 
 
 def _section(title: str, rows: Iterable[Metric]) -> str:
-    lines = [f"## {title}", "", "| metric | type | labels | what |", "| --- | --- | --- | --- |"]
+    lines = [f"## {title}", "", "| metric | type | labels | what | in a cluster |", "| --- | --- | --- | --- | --- |"]
     for row in rows:
         labels = ", ".join(f"`{label}`" for label in row.labels)
         kind = row.type.__name__.removesuffix("MetricFamily").lower()
-        lines.append(f"| `{row.shown_name}` | {kind} | {labels} | {row.help} |")
+        lines.append(f"| `{row.shown_name}` | {kind} | {labels} | {row.help} | {row.by.value} |")
     return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pytest
@@ -14,8 +14,9 @@ from checks import be_silent, checked
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families as plain
-from scenes import SECOND_SERVICE, SERVICE, ask, group, network, topology
+from scenes import SECOND_SERVICE, SERVICE, ask, group, managed, network, topology
 
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.first_replies import WAIT_S
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.histogram import Histogram
@@ -23,21 +24,23 @@ from anycast_sdn.core.model import Server
 from anycast_sdn.core.roles import Allocation, Conntrack, EngineName
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.exposition import exposition
-from anycast_sdn.views.metrics import METRICS, PREFIX, BindingLog, Process
+from anycast_sdn.views.metrics import METRICS, PREFIX, By
 from anycast_sdn.views.reasons import Session
+from anycast_sdn.views.scrape import BindingLog, Process
 
 OPEN = "application/openmetrics-text; version=1.0.0"
 ROWS = [row for rows in METRICS.values() for row in rows]
 Labels = dict[str, str]
 
 
-def scraped(net: SimulatedNetwork, accept: str = "") -> str:
+def scraped(net: SimulatedNetwork, accept: str = "", followed: Collection[str] | None = None) -> str:
+    """``followed``: see ``Process``."""
     seconds = Histogram()
     seconds.observe(0.0002)
     process = Process(
         net.counters, "ok", [Session("up1", "198.51.100.2", "established", "")], {"arh1": seconds}, {"arh1": 3},
         seconds, {("GET", "/v1/groups", 200): 7}, {("link.down", "critical"): 2},
-        BindingLog(True, 5),
+        BindingLog(True, 5), followed=followed,
     )  # fmt: skip
     _, pieces = exposition(net.controller, process, accept, net.now, lambda: None)
     return b"".join(pieces).decode()
@@ -135,6 +138,39 @@ def test_a_binding_that_ends_is_counted_with_its_reason() -> None:
     (binding,) = [*net.controller.switches_by_name()[0].engine.flows]
     net.react(net.controller.end_flow("arh1", binding.number, net.now))
     assert value(net, "bindings_closed_total", edge="arh1", reason="operator") == 1
+
+
+def test_in_a_cluster_each_figure_is_shown_by_one_member(in_use: SimulatedNetwork) -> None:
+    """Two of three members: the leader, and one that is the master of arh1."""
+    arh1 = managed(in_use, "arh1")
+    alone = figures(scraped(in_use, OPEN))
+    arh1.share = Share.REST
+    leader = figures(scraped(in_use, OPEN))
+    arh1.share, arh1._has_flows = Share.FLOWS, True
+    master = figures(scraped(in_use, OPEN, followed={"arh1"}))
+    arh1._has_flows = False
+    follower = figures(scraped(in_use, OPEN, followed={"arh1"}))
+    arh1.share = Share.ALL
+    for row in ROWS:
+        of = PREFIX + row.name
+        if row.by in (By.LEADER, By.MASTER):
+            assert not leader[of].keys() & master[of].keys()
+            assert leader[of] | master[of] == alone[of]
+            assert not follower[of]
+    counted = [PREFIX + name for name in ("switch_rules", "server_flows")]
+    for of in counted:
+        assert {each: leader[of].get(each, 0) + master[of].get(each, 0) for each in alone[of]} == alone[of]
+        assert not any(follower[of].values())
+
+
+def figures(text: str) -> dict[str, dict[tuple[str, ...], float]]:
+    """Metric → sample → its value."""
+    found: dict[str, dict[tuple[str, ...], float]] = {PREFIX + row.name: {} for row in ROWS}
+    for family in open_metrics(text):
+        for sample in family.samples:
+            if family.name in found and not sample.name.endswith("_created"):
+                found[family.name][sample.name, *sorted(sample.labels.values())] = sample.value
+    return found
 
 
 def test_the_time_until_a_cut_is_routed_around_is_counted() -> None:
