@@ -98,6 +98,7 @@ class Sharing:
         react: Callable[[Outcome], None],
         listener: Any,
         tried: Callable[[int], Tried | None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``listener``: is told what switches have sent, as by their connections; ``tried``: see ``Succession``."""
         self._controller = controller
@@ -107,6 +108,7 @@ class Sharing:
         self._react = react
         self._listener = listener
         self._tried = tried
+        self._clock = clock
         self._held: dict[str, tuple[float, dict[int, _Held]]] = {}  # member → when it has said so, and what it holds
         self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
@@ -133,7 +135,7 @@ class Sharing:
                 begun = self._lines.begun(self._cluster.leader())
                 note = noted.tried_note(tried) if tried else ""
                 held[format(dpid, "x")] = [self._connections.generation(dpid), begun, note]
-        said, now = json.dumps(held), time.monotonic()
+        said, now = json.dumps(held), self._clock()
         if said != self._said or (held and now - self._said_at >= AGAIN_S):
             self._said, self._said_at = said, now
             self._lines.publish(HOLDS, said)
@@ -191,12 +193,12 @@ class Sharing:
             int(dpid, 16): _Held(generation, begun, noted.tried(note or None))
             for dpid, (generation, begun, note) in json.loads(text).items()
         }
-        self._held[member] = time.monotonic(), held
+        self._held[member] = self._clock(), held
         self._look()
 
     def _look(self) -> None:
         """Which switches does this controller manage now?"""
-        leads, now = self._cluster.leads(), time.monotonic()
+        leads, now = self._cluster.leads(), self._clock()
         self._held = {member: held for member, held in self._held.items() if now - held[0] <= SILENT_S}
         for dpid in self._controller.switches:
             by = self._held_by(dpid) if leads else None
@@ -268,7 +270,7 @@ class Sharing:
             cookie, port, frame = arguments
             message = PacketInMessage(cookie, port, bytes.fromhex(frame))
             if event == "packet_in":
-                self._react(self._controller.packet_in(dpid, *message, now=time.monotonic()))
+                self._react(self._controller.packet_in(dpid, *message, now=self._clock()))
             else:
                 self._listener.ttl_expired(dpid, message)
         else:

@@ -31,9 +31,9 @@ class Audits:
         audit.take_rules(rules, {rule.cookie for rule in held.flows.values() if kind_of(rule.cookie) is None})
         self._channels.react(audit.end(self._channels.now))
         self._channels.react(audit.repair_some(EVERYTHING)[0])
-        self._request_flows(name, audit, audit.begin_flows())
+        self.request_flows(name, audit, audit.begin_flows())
 
-    def _request_flows(self, name: str, audit: Audit, requests: list[RulesRequest]) -> None:
+    def request_flows(self, name: str, audit: Audit, requests: list[RulesRequest]) -> None:
         """The rules of bindings, one request after the other."""
         if requests:
             audit.begin_request(requests[0])
@@ -42,4 +42,4 @@ class Audits:
     def _take_flows(self, name: str, audit: Audit, requests: list[RulesRequest], held: Tables) -> None:
         audit.take_flows(requests[0], held.flows.values())
         self._channels.react(audit.end_flows(requests[0], EVERYTHING, self._channels.now)[0])
-        self._request_flows(name, audit, requests[1:])
+        self.request_flows(name, audit, requests[1:])

@@ -12,12 +12,13 @@ import itertools
 import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
-from anycast_sdn.core.events import Reported
+from anycast_sdn.core.events import Event, Reported
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
@@ -126,16 +127,22 @@ class ControlChannels:
     def react(self, out: Outcome) -> None:
         """Count the events, send the messages, and queue the rest of the controller's work."""
         for event in out.events:
-            self.counters(event)
-            if isinstance(event, Reported) and event.sentence():
-                self.reported.append(event)
+            self._note(event)
         for dpid, messages in out.outbox.items():
-            arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
-            arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))
-            self._clock.at(arrival, self._apply, self._names[dpid], messages)
+            self._send(dpid, messages)
         if self.controller.is_busy() and not self._work_is_queued:
             self._work_is_queued = True
             self._clock.after(WORK_S, self._work)
+
+    def _note(self, event: Event) -> None:
+        self.counters(event)
+        if isinstance(event, Reported) and event.sentence():
+            self.reported.append(event)
+
+    def _send(self, dpid: int, messages: list[Message]) -> None:
+        arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
+        arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))
+        self._clock.at(arrival, self._apply, self._names[dpid], messages)
 
     def _work(self) -> None:
         """The controller's next slice of work."""
@@ -152,14 +159,13 @@ class ControlChannels:
             except TableFull:
                 assert isinstance(message, AddFlow | PutBinding)
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
-                self._later(self.controller.rule_refused, self._dpids[name], rule.cookie)
+                self._rule_refused(name, rule.cookie)
                 continue
             except EqualBuckets:
                 self._refused(name, message)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
-                confirmed = self.controller.confirmed, [(self._dpids[name], message.ticket)]
-                self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
+                self._confirmed(name, message.ticket)
             if not (isinstance(message, PacketOut) and is_lldp(message.frame)):
                 self._observations.record(Sent(name, message))
             if steps:
@@ -169,10 +175,19 @@ class ControlChannels:
 
     def _refused(self, name: str, message: Message) -> None:
         """A switch that does not take equal buckets has refused a group, or a rule that names it."""
-        dpid = self._dpids[name]
-        self._later(self.controller.rule_refused, dpid, message.rule.cookie if isinstance(message, AddFlow) else 0)
+        self._rule_refused(name, message.rule.cookie if isinstance(message, AddFlow) else 0)
         if isinstance(message, SetGroup):
-            self._later(self.controller.group_refused, dpid, message.group.number)
+            self._group_refused(name, message.group.number)
+
+    def _confirmed(self, name: str, ticket: int) -> None:
+        confirmed = self.controller.confirmed, [(self._dpids[name], ticket)]
+        self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
+
+    def _rule_refused(self, name: str, cookie: int) -> None:
+        self._later(self.controller.rule_refused, self._dpids[name], cookie)
+
+    def _group_refused(self, name: str, number: int) -> None:
+        self._later(self.controller.group_refused, self._dpids[name], number)
 
     # ---------------------------------------------------------------- from the switches
 
@@ -218,16 +233,18 @@ class ControlChannels:
             self.react(self.controller.tick_switch(dpid, self.now))
             self.react(self.controller.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
         for dpid, sweep in self.controller.begin_sweeps(self.now).items():
-            self._sweep(dpid, sweep)
+            self._sweep(dpid, sweep, partial(self.controller.end_some, dpid, sweep, FLOWS_A_TICK), self.react)
 
-    def _sweep(self, dpid: int, sweep: Sweep) -> None:
-        """The controller reads the counters of the bindings' rules, all at once."""
+    def _sweep(
+        self, dpid: int, sweep: Sweep, end_some: Callable[[float], Outcome], react: Callable[[Outcome], None]
+    ) -> None:
+        """A controller reads the counters of the bindings' rules, all at once."""
         for request in sweep.requests:
             rules = self.switches[self._names[dpid]].counters()
             counters = [(number_of(cookie), packets) for cookie, packets in rules if request.covers(cookie)]
             sweep.take(request, counters, self.now, self.now)
         while not sweep.is_over:
-            self.react(self.controller.end_some(dpid, sweep, FLOWS_A_TICK, self.now))
+            react(end_some(self.now))
 
     def connected(self) -> list[str]:
         return [name for name in self.switches if name not in self._disconnected]

@@ -55,6 +55,8 @@ class SimulatedNetwork:
     ``pace``: how small the controller's slices of work are.
     """
 
+    channels_class: type[ControlChannels] = ControlChannels
+
     def __init__(
         self,
         network: Network,
@@ -95,7 +97,7 @@ class SimulatedNetwork:
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self._clock = Clock(self._tick)
         self.observations = Observations()
-        self.channels = ControlChannels(
+        self.channels = self.channels_class(
             self._new_controller(groups), {switch.name: self._new_switch() for switch in network.switches},
             Features(**has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
         )  # fmt: skip
@@ -180,9 +182,12 @@ class SimulatedNetwork:
 
     def connect(self, name: str) -> list[Message]:
         """The switch connects to the controller.  → the messages that are sent to switches because of that."""
+        return self.channels.connect(name, self._ports(name))
+
+    def _ports(self, name: str) -> dict[int, bool]:
+        """Which of the switch's ports are up?"""
         ends = {*self._links, *(host.port for host in self._hosts.values())}
-        ports = {end.number: end not in self._down for end in sorted(ends) if end.switch == name}
-        return self.channels.connect(name, ports)
+        return {end.number: end not in self._down for end in sorted(ends) if end.switch == name}
 
     def _connect_all(self) -> list[Message]:
         return [message for name in self.switches for message in self.connect(name)]

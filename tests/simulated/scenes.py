@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shared import SharedNetwork
 
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding
@@ -101,7 +102,7 @@ def managed(net: SimulatedNetwork, name: str) -> ManagedSwitch:
 
 def client_edge(net: SimulatedNetwork, name: str = "arh1") -> ClientEdge:
     """The client edge of this switch."""
-    engine = managed(net, name).engine
+    engine = (net.of_flows(name) if isinstance(net, SharedNetwork) else managed(net, name)).engine
     if isinstance(engine, ChosenEngine):
         engine = engine.engine
     assert isinstance(engine, EdgeEngine)

@@ -1,0 +1,443 @@
+"""A network whose switches are shared: one controller leads, and another one is the master of all switches.
+
+Both are real, and so is what lets them work together (``process.sharing``); lines between them take a little time, and
+may be cut.  ``SharedNetwork`` is a ``SimulatedNetwork`` whose ``controller`` is the leader's.  ``shared`` says which
+switches have the other one as their master; of all others, the leader is.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from anycast_sdn.cluster.view import Master
+from anycast_sdn.control.audit import Audit
+from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
+from anycast_sdn.control.outcome import Outcome
+from anycast_sdn.control.share import Share
+from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import Address
+from anycast_sdn.openflow.decoding import PacketInMessage
+from anycast_sdn.openflow.features import Tried
+from anycast_sdn.openflow.pipeline import binding_of
+from anycast_sdn.openflow.rules import Message
+from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process.sharing import Sharing
+from anycast_sdn.simulation.audits import Audits
+from anycast_sdn.simulation.channels import CHANNEL_S, FLOWS_A_TICK, WORK_S, ControlChannels
+from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, TtlExpired
+from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.tracker import Timeouts
+
+LINE_S = 0.0005  # from one member to another
+BEAT_S = 0.002  # after something has happened, members say what has changed
+TERM = 7
+LEADER, MASTER = "leader", "master"
+
+
+class Wire:
+    """What members say to each other: lines in their order, to all others."""
+
+    def __init__(self, now: Callable[[], float], at: Callable[..., None]) -> None:
+        self._now, self._at = now, at
+        self.ends: dict[str, WireEnd] = {}
+        self.cut: set[tuple[str, str]] = set()  # (from, to): lines are lost
+        self.said: list[tuple[str, str, str]] = []  # (member, topic, text)
+
+    def say(self, member: str, topic: str, text: str) -> None:
+        assert "\n" not in text
+        self.said.append((member, topic, text))
+        for other, end in self.ends.items():
+            if other != member and (member, other) not in self.cut:
+                self._at(self._now() + LINE_S, end.take, member, topic, text)
+
+    def cut_off(self, one: str, other: str) -> None:
+        self.cut |= {(one, other), (other, one)}
+
+    def mend(self) -> None:
+        for one, other in self.cut:
+            self.ends[other].streams[one] += 1
+        self.cut.clear()
+
+
+class WireEnd:
+    """``Lines`` of one member."""
+
+    def __init__(self, wire: Wire, member: str) -> None:
+        self._wire, self._member = wire, member
+        self._listeners: dict[str, list[Callable[[str, str], None]]] = {}
+        self.streams = dict.fromkeys((LEADER, MASTER), 1)
+        wire.ends[member] = self
+
+    def publish(self, topic: str, text: str) -> None:
+        self._wire.say(self._member, topic, text)
+
+    def listen(self, topic: str, listener: Callable[[str, str], None]) -> None:
+        self._listeners.setdefault(topic, []).append(listener)
+
+    def begun(self, member: str) -> int:
+        return self.streams[member]
+
+    def take(self, member: str, topic: str, text: str) -> None:
+        for listener in self._listeners.get(topic, ()):
+            listener(member, text)
+
+
+class Etcd:
+    """``Masters`` of one member."""
+
+    def __init__(self, member: str, masters: dict[int, Master]) -> None:
+        self.member = member
+        self._masters = masters
+
+    def leads(self) -> bool:
+        return self.member == LEADER
+
+    def term(self) -> int:
+        return TERM
+
+    def leader(self) -> str:
+        return LEADER
+
+    def master(self, dpid: int) -> Master | None:
+        return self._masters.get(dpid)
+
+    def is_master(self, dpid: int) -> bool:
+        return self._masters[dpid].member == self.member
+
+
+class Channel:
+    """A connection of one member to one switch."""
+
+    def __init__(self, is_master: bool, send: Callable[[list[Message]], None], carried: list[list[Message]]) -> None:
+        self.is_master = is_master
+        self._carried = carried  # what was passed on: bytes say which of these
+        self._pass_on: Callable[[bytes], None] | None = None
+        self._send = send
+
+    @property
+    def is_manager(self) -> bool:
+        return self._pass_on is not None
+
+    def become_manager(self, pass_on: Callable[[bytes], None] | None) -> None:
+        self._pass_on = pass_on
+
+    def send(self, messages: list[Message]) -> None:
+        if self._pass_on:
+            self._carried.append(messages)
+            self._pass_on(len(self._carried).to_bytes(4, "big"))
+
+    def send_for_another(self, data: bytes) -> None:
+        self._send(self._carried[int.from_bytes(data, "big") - 1])
+
+
+class Member:
+    """One controller, and what ``Sharing`` is to know of its process: ``Connections``, and the listener."""
+
+    def __init__(self, channels: SharedChannels, name: str, controller: Controller) -> None:
+        self.name, self.controller = name, controller
+        self._of = channels
+        self.channels: dict[int, Channel] = {}
+        self.is_frozen = False
+        self.work_is_queued = self.beat_is_queued = False
+        self.sent: list[Message] = []
+        self.sharing = Sharing(
+            controller, Etcd(name, channels.masters), self, WireEnd(channels.wire, name),  # type: ignore[arg-type]
+            self.react, self, lambda dpid: Tried((), channels.features), lambda: channels.now,
+        )  # fmt: skip
+
+    def react(self, out: Outcome) -> None:
+        self._of.react_of(self, out)
+
+    # ---------------------------------------------------------------- Connections
+
+    def generation(self, dpid: int) -> int:
+        return self._of.masters[dpid].generation
+
+    def manage(self, dpid: int, pass_on: Callable[[bytes], None], generation: int, tried: Tried | None) -> None:
+        assert tried
+        self.channels[dpid].become_manager(pass_on)
+        held = self._of.held(dpid)
+        without_flows = {key: rule for key, rule in held.flows.items() if not binding_of(rule.cookie)}
+        self._of.read(self, dpid, replace(held, flows=without_flows), Share.REST, generation)
+
+    def manage_no_more(self, dpid: int) -> None:
+        self.channels[dpid].become_manager(None)
+        self.react(self.controller.disconnected(dpid, self._of.now))
+
+    # ---------------------------------------------------------------- the listener
+
+    def _event(self, event: Callable[..., Outcome], *arguments: Any) -> None:
+        self.react(event(*arguments, self._of.now))
+
+    def ttl_expired(self, dpid: int, message: PacketInMessage) -> None:
+        self._event(self.controller.ttl_expired, dpid, message.in_port, message.frame)
+
+    def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
+        self._event(self.controller.rule_removed, dpid, cookie, deleted, unused)
+
+    def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
+        self._event(self.controller.rule_refused, dpid, cookie)
+
+    def group_refused(self, dpid: int, number: int) -> None:
+        self._event(self.controller.group_refused, dpid, number)
+
+    def port_changed(self, dpid: int, port: int, up: bool) -> None:
+        self._event(self.controller.port_changed, dpid, port, up)
+
+    def confirmed(self, dpid: int, ticket: int) -> None:
+        self._of.after(CONFIRMED_AFTER_S, self._event, self.controller.confirmed, [(dpid, ticket)])
+
+
+class SharedChannels(ControlChannels):
+    def share(self, wire: Wire, shared: Collection[str], ports: Callable[[str], dict[int, bool]]) -> None:
+        """From now on, before a switch has connected."""
+        self.wire, self._ports = wire, ports
+        self.shared = {self.dpid(name) for name in shared}
+        self.masters = {dpid: Master(MASTER if dpid in self.shared else LEADER, 1, 1) for dpid in self._names}
+        self.carried: list[list[Message]] = []
+        self._make_members(self.controller)
+
+    def _make_members(self, controller: Controller) -> None:
+        master = Controller(controller.network, controller.groups, random.Random(5))
+        self.leader, self.master = Member(self, LEADER, controller), Member(self, MASTER, master)
+        for member in (self.leader, self.master):
+            for dpid in self._names:
+                is_master = self.masters[dpid].member == member.name
+                send = partial(self._send, dpid)
+                member.channels[dpid] = Channel(is_master, send, self.carried)
+
+    def after(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
+        self._clock.after(seconds, act, *arguments)
+
+    def held(self, dpid: int) -> Tables:
+        return self._held(self._names[dpid])
+
+    def replace_controller(self, controller: Controller) -> None:
+        super().replace_controller(controller)
+        self._make_members(controller)
+
+    def of_flows(self, name: str) -> Member:
+        """Who decides on the flows of this switch."""
+        return self.master if self.dpid(name) in self.shared else self.leader
+
+    # ---------------------------------------------------------------- connections
+
+    def connect(self, name: str, ports: dict[int, bool]) -> list[Message]:
+        dpid = self.dpid(name)
+        if dpid not in self.shared:
+            sent = super().connect(name, ports)
+            self._beat_soon(self.leader)
+            return sent
+        self.open(name)
+        self.masters[dpid] = self.masters[dpid]._replace(generation=self.masters[dpid].generation + 1)
+        self.leader.sent, self.master.sent = [], []
+        self.read(self.master, dpid, self._held(name), Share.FLOWS, self.masters[dpid].generation)
+        self.master.sharing.beat()
+        self._clock.advance(2 * LINE_S)  # now the leader manages it
+        return self.leader.sent + self.master.sent
+
+    def read(self, member: Member, dpid: int, held: Tables, share: Share, generation: int) -> None:
+        """A member reads the switch back, and compares it."""
+        controller, name = member.controller, self._names[dpid]
+        known = controller.switches[dpid].features
+        features = replace(self.features, equal_buckets=known.equal_buckets)
+        controller.begin_reading(dpid, held, features, generation, share=share)
+        while (out := controller.read_on(dpid, self.now)) is not None:
+            member.react(out)
+        member.react(controller.end_reading(dpid, self._ports(name), self.now))
+        while controller.is_busy():
+            member.react(controller.work(self.now))
+        if share is Share.FLOWS:
+            for zone, timeouts in controller.switches[dpid].engine.zone_timeouts.items():
+                own = {state: timeouts[state] for state in Timeouts._fields}
+                self.switches[name].tracker.timeouts[zone] = Timeouts(**own)
+
+    def disconnect(self, name: str) -> None:
+        """From both of them."""
+        dpid = self.dpid(name)
+        if dpid not in self.shared:
+            super().disconnect(name)
+            return
+        self._disconnected.add(name)
+        self.master.react(self.master.controller.disconnected(dpid, self.now))
+        if self.leader.channels[dpid].is_manager:
+            self.leader.manage_no_more(dpid)
+
+    # ---------------------------------------------------------------- to the switches
+
+    def react(self, out: Outcome) -> None:
+        self.react_of(self.leader, out)
+
+    def react_of(self, member: Member, out: Outcome) -> None:
+        for event in out.events:
+            self._note(event)
+        for dpid, messages in out.outbox.items():
+            if self.of_flows(self._names[dpid]) is member:
+                self._send(dpid, messages)
+            elif member is self.leader:
+                member.channels[dpid].send(messages)
+        member.sent += [message for messages in out.outbox.values() for message in messages]
+        if member.controller.is_busy() and not member.work_is_queued:
+            member.work_is_queued = True
+            self._clock.after(WORK_S, self._work_of, member)
+        self._beat_soon(member)
+
+    def _beat_soon(self, member: Member) -> None:
+        if not member.beat_is_queued:
+            member.beat_is_queued = True
+            self._clock.after(BEAT_S, self._beat, member)
+
+    def _beat(self, member: Member) -> None:
+        member.beat_is_queued = False
+        if not member.is_frozen:
+            member.sharing.beat()
+
+    def _work_of(self, member: Member) -> None:
+        member.work_is_queued = False
+        member.react(member.controller.work(self.now))
+
+    def _confirmed(self, name: str, ticket: int) -> None:
+        dpid = self.dpid(name)
+        if dpid in self.shared:
+            self.master.sharing.pass_on(dpid, "confirmed", ticket)
+        else:
+            super()._confirmed(name, ticket)
+
+    def _rule_refused(self, name: str, cookie: int) -> None:
+        dpid, member = self.dpid(name), self.of_flows(name)
+        if dpid in self.shared and not binding_of(cookie):
+            self._clock.after(CHANNEL_S, self.master.sharing.pass_on, dpid, "rule_refused", cookie, False, "full")
+        else:
+            self._later_at(member, member.controller.rule_refused, dpid, cookie)
+
+    def _group_refused(self, name: str, number: int) -> None:
+        if self.dpid(name) in self.shared:
+            self._clock.after(CHANNEL_S, self.master.sharing.pass_on, self.dpid(name), "group_refused", number)
+        else:
+            super()._group_refused(name, number)
+
+    # ---------------------------------------------------------------- from the switches
+
+    def report(self, name: str, effect: Effect) -> None:
+        """As ``AnycastApp``."""
+        dpid, sharing, controller = self.dpid(name), self.master.sharing, self.master.controller
+        if dpid not in self.shared:
+            super().report(name, effect)
+            return
+        if name in self._disconnected or name in self.swallowed:
+            return
+        managed = controller.switches[dpid]
+        match effect:
+            case PacketIn(cookie, port, frame):
+                self._clock.after(CHANNEL_S, self._packet_in, managed, cookie, port, frame)
+            case TtlExpired(port, frame):
+                self._clock.after(CHANNEL_S, sharing.pass_on, dpid, "ttl_expired", 0, port, frame.hex())
+            case FlowRemoved(cookie, _, deleted, unused):
+                if binding_of(cookie):
+                    self._later_at(self.master, controller.rule_removed, dpid, cookie, deleted, unused)
+                else:
+                    self._clock.after(CHANNEL_S, sharing.pass_on, dpid, "rule_removed", cookie, deleted, unused)
+
+    def _packet_in(self, managed: ManagedSwitch, cookie: int, port: int, frame: bytes) -> None:
+        if managed.is_for_leader(cookie, port, frame):
+            self.master.sharing.pass_on(managed.dpid, "packet_in", cookie, port, frame.hex())
+        else:
+            out = self.master.controller.packet_in(managed.dpid, cookie, port, frame, self.now)
+            self.master.react(out)
+
+    def report_port(self, name: str, number: int, up: bool) -> None:
+        dpid = self.dpid(name)
+        if dpid not in self.shared:
+            super().report_port(name, number, up)
+        elif name not in self._disconnected and name not in self.swallowed:
+            self._clock.after(CHANNEL_S, self.master.sharing.pass_on, dpid, "port_changed", number, up)
+
+    def _later_at(self, member: Member, event: Callable[..., Outcome], *arguments: Any) -> None:
+        self._clock.after(CHANNEL_S, lambda: member.react(event(*arguments, self.now)))
+
+    # ---------------------------------------------------------------- clocks
+
+    def tick(self) -> None:
+        super().tick()
+        master = self.master.controller
+        self.master.react(master.tick_told(self.now))
+        for dpid in self.shared:
+            self.master.react(master.tick_switch(dpid, self.now))
+            self.master.react(master.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
+        for dpid, sweep in master.begin_sweeps(self.now).items():
+            self._sweep(dpid, sweep, partial(master.end_some, dpid, sweep, FLOWS_A_TICK), self.master.react)
+
+
+class _Inspected:
+    """What ``Audits`` asks of channels, of one member."""
+
+    def __init__(self, channels: SharedChannels, member: Callable[[], Member]) -> None:
+        self._channels, self._member = channels, member
+        self.features = channels.features
+        self.request_tables = channels.request_tables
+
+    @property
+    def now(self) -> float:
+        return self._channels.now
+
+    def react(self, out: Outcome) -> None:
+        self._member().react(out)
+
+    def audit_of(self, name: str) -> Audit:
+        return self._member().controller.audits[self._channels.dpid(name)]
+
+
+class SharedAudits:
+    """The leader inspects all but flows, and the master these."""
+
+    def __init__(self, channels: SharedChannels) -> None:
+        self._channels = channels
+        self._rest = Audits(_Inspected(channels, lambda: channels.leader))  # type: ignore[arg-type]
+        self._flows = Audits(_Inspected(channels, lambda: channels.master))  # type: ignore[arg-type]
+
+    def begin(self, name: str) -> None:
+        self._rest.begin(name)
+        if self._channels.dpid(name) in self._channels.shared:
+            audit = self._channels.master.controller.audits[self._channels.dpid(name)]
+            audit.begin()
+            self._flows.request_flows(name, audit, audit.begin_flows())
+
+
+class SharedNetwork(SimulatedNetwork):
+    channels: SharedChannels
+    channels_class = SharedChannels
+
+    def __init__(self, *arguments: Any, shared: Iterable[str] | None = None, **options: Any) -> None:
+        """``shared``: names of switches; None: all of them."""
+        self._shared = shared
+        super().__init__(*arguments, **options)
+
+    def _start(self) -> None:
+        self.wire = Wire(lambda: self.now, self._clock.at)
+        names = [switch.name for switch in self.network.switches] if self._shared is None else self._shared
+        self.channels.share(self.wire, names, self._ports)
+        self._audits = SharedAudits(self.channels)  # type: ignore[assignment]
+        super()._start()
+
+    @property
+    def master(self) -> Controller:
+        return self.channels.master.controller
+
+    def of_flows(self, name: str) -> ManagedSwitch:
+        return self.channels.of_flows(name).controller.by_name[name]
+
+    def set_groups(self, groups: Groups) -> None:
+        super().set_groups(groups)
+        self.channels.leader.sharing.tell_now()
+        self.channels.master.react(self.master.set_groups(groups, self.now))
+
+    def hosts_known_to_master(self, name: str) -> set[Address]:
+        return {address for address, _ in self.master.by_name[name].neighbours.known()}
+
+    def _bindings(self) -> list[Any]:
+        return [list(self.of_flows(switch.name).engine.flows) for switch in self.network.switches]
