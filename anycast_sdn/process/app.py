@@ -344,7 +344,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _begin_anew(self) -> None:
         now = time.monotonic()
-        self.controller.begin_anew(now)
+        self.controller.begin_anew()
         self._confirmations.clear()
         self._late.clear()
         self._react(self.controller.drain_edges(self._drained, now))
