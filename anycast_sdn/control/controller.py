@@ -52,29 +52,37 @@ class Controller(Parts):
 
     def __init__(self, network: Network, groups: Groups, random: RandomSource, pace: Pace | None = None) -> None:
         super().__init__(network, random)
-        self._former: list[object] = []  # what it was made of; ``work`` lets go of one after the other
-        self._begin(groups, pace or Pace())
+        self._told: Told | None = None  # by the leader
+        self._begin(groups, pace or Pace(), now=0.0)
         while self.is_busy():
             self.work(now=0.0)
 
-    def _begin(self, groups: Groups, pace: Pace) -> None:
+    def _begin(self, groups: Groups, pace: Pace, now: float) -> None:
+        self.obeys = False  # what the leader has decided for the network counts, and nothing that is decided here
         self.slices = Slices(self, pace)
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
         self._relinked()
         self.selecting.start(groups)
-        self._enrol(groups)
-        self.routes.judge_again()
+        self.set_groups(groups, now)
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, now: float, kept: Collection[int] = (), leads: bool = True) -> None:
         """Forget everything but what is enrolled: another controller has decided since, and switches have changed.
 
-        It is as after its start, when no switch has connected.  ``work`` is to be called.
+        It is as after its start, when no switch has connected.  ``work`` is to be called, as long as it
+        ``is_beginning``.  ``kept``: switches (datapath ids) of which this controller has been the master all the time:
+        their flows go on (``Share.FLOWS``), as was decided for them until now; ``leads``: it decides from now on, and
+        nobody else does.
         """
-        groups, pace = self.groups, self.slices.pace
-        # To let go of everything at once takes as long as to make it anew.
-        self._former = [*self.switches.values(), *vars(self).values()]
-        self._make()
-        self._begin(groups, pace)
+        groups, switches = self.groups, {dpid: self.switches[dpid] for dpid in kept}
+        if kept:
+            self._told = self._told if self.obeys else self.told()
+            self._announced_before = self._told.announced if self._told and leads else frozenset()
+        self._make(switches)
+        for switch in switches.values():
+            switch.disconnected()  # nothing follows any more from what is under way there
+        self._begin(groups, self.slices.pace, now)
+        if kept and not leads:
+            self._obey()
 
     # ---------------------------------------------------------------- events
 
@@ -111,6 +119,8 @@ class Controller(Parts):
         ``term``: see ``Decided``; ``followed``: its flows are known by that, and are not in ``found``; ``share``: what
         of the switch is decided here.
         """
+        if share is Share.FLOWS and not self.obeys:
+            self._obey()
         self.switches[dpid].begin_reading(found, features, term, followed, share)
 
     def rest(self, dpid: int, released: Iterable[tuple[Address, float]], now: float) -> None:
@@ -153,16 +163,27 @@ class Controller(Parts):
 
     def disconnected(self, dpid: int, now: float) -> Outcome:
         switch = self.switches[dpid]
-        out = Outcome.at(dpid, switch.disconnected())
-        if switch.share is Share.FLOWS:
-            return out
-        self.slices.disconnected(dpid)
-        self.routes.disconnected(switch.name)
-        self.health.edge_is_away(switch, now)
-        if self.discovery.disconnected(switch.name, now):
-            self._relinked()
-        out.add(self.slices.work_again(now))
+        out = self.released(dpid, now)
+        if switch.share is not Share.FLOWS:
+            out.add(self.away(dpid, now))
         return out
+
+    def released(self, dpid: int, now: float) -> Outcome:
+        """It is connected, and goes on as it was, but cannot be changed: it has another master from now on, or none."""
+        switch = self.switches[dpid]
+        out = Outcome.at(dpid, switch.disconnected())
+        if switch.share is not Share.FLOWS:
+            self.slices.disconnected(dpid)
+            self.routes.disconnected(switch.name)
+            self.health.edge_is_away(switch, now)
+            out.add(self.slices.work_again(now))
+        return out
+
+    def away(self, dpid: int, now: float) -> Outcome:
+        """It neither sends nor receives what tells of its links."""
+        if self.discovery.disconnected(self.switches[dpid].name, now):
+            self._relinked()
+        return self.slices.work_again(now)
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outcome:
         """Switches have answered barriers, so what was sent before these is installed.  (datapath id, ticket)"""
@@ -171,7 +192,7 @@ class Controller(Parts):
 
     def updating(self) -> list[str]:
         """The switches that still have to install other rules, or to confirm that they have."""
-        any_switch = self.enrolments.is_telling() or self.uplinks.waiting() or self.routes.is_finding()
+        any_switch = self.uplinks.waiting() or self.routes.is_finding()
         soon = self.switches if any_switch else {*self.announcements.waiting(), *self.slices.comparing}
         return sorted(self.routes.unconfirmed() | {self.switches[dpid].name for dpid in soon})
 
@@ -221,14 +242,10 @@ class Controller(Parts):
 
     def set_groups(self, groups: Groups, now: float) -> Outcome:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
-        self._enrol(groups)
-        return self.slices.work_again(now)
-
-    def _enrol(self, groups: Groups) -> None:
-        """What follows is done by ``work``."""
         before, self.groups = self.groups, groups
         self.enrolments.changed(before, groups)
-        self.health.groups_changed(before, groups)
+        self.health.groups_changed(before, groups, now)
+        return self.slices.work_again(now)
 
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:
         """An operator ends a flow of this client edge; nothing happens where there is none."""
@@ -357,7 +374,15 @@ class Controller(Parts):
         return Told(frozenset(self.announcements.announcers), *self.losses.known(), dict(self.choices.numbers))
 
     def be_told(self, told: Told) -> None:
-        """By the leader."""
+        """By the leader.  It counts as soon as there is a switch here of which only the flows are decided on."""
+        self._told = told
+        if self.obeys or any(switch.share is Share.FLOWS for switch in self.switches.values()):
+            self._obey()
+
+    def _obey(self) -> None:
+        if (told := self._told) is None:
+            return
+        self.obeys = True
         self.announcements.told(told.announced)
         self.losses.told(told.lost, told.failed, told.cut)
         self.choices.told(told.choices)
@@ -436,12 +461,10 @@ class Controller(Parts):
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return bool(self._former) or self.slices.is_busy()
+        return self.slices.is_busy()
 
     def work(self, now: float) -> Outcome:
         """A slice of what follows from the events so far."""
-        if self._former:
-            self._former.pop()
         return self.slices.work(now)
 
     def _services_of(self, server: Address) -> Iterator[Prefix]:

@@ -7,8 +7,7 @@ given to them here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence, Set
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.choices import Choices
@@ -38,17 +37,21 @@ class Parts:
     def __init__(self, network: Network, random: RandomSource) -> None:
         self.network = network
         self._random = random
-        self._make()
+        self._announced_before: Set[Prefix] = frozenset()  # see ``_decided_for``
+        self._make({})
 
-    def _make(self) -> None:
-        """All parts, which know nothing yet."""
+    def _make(self, kept: Mapping[int, ManagedSwitch]) -> None:
+        """All parts, which know nothing yet, but for the flows of these switches (by datapath id)."""
         network, random = self.network, self._random
+        self.is_beginning = True  # it is not all decided yet what follows from what is enrolled
         self.groups = Groups()
         self.announcements = Announcements(network, self._delivers)
         removed = RemovedServers(lambda: self.groups.servers())
         self.choices = Choices(lambda client, group, is_v6: self.selecting.choice(client, group, is_v6))
         self.switches = {
-            switch.dpid: ManagedSwitch(switch, network, random, removed, self._decided_for(switch.name))
+            switch.dpid: ManagedSwitch(
+                switch, network, random, removed, self._decided_for(switch.name), kept.get(switch.dpid)
+            )
             for switch in network.switches
         }
         self.by_name = {switch.name: switch for switch in self.switches.values()}
@@ -75,19 +78,25 @@ class Parts:
             network, self.by_name, self.selecting, self.routes.graph, self.routes.covering, self.uplinks.destinations,
             self.announcements.announcers_of,
         )  # fmt: skip
-        self.enrolments = Enrolments(
-            network, self.by_name, self.selecting, self.announcements, self.losses, self.health
-        )
+        self.enrolments = Enrolments(network, self.by_name, self.selecting, self.announcements, self.losses)
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
 
+    def have_begun(self) -> None:
+        """All is decided that follows from what is enrolled."""
+        self.is_beginning, self._announced_before = False, frozenset()
+
     def _decided_for(self, switch: str) -> Decided:
+        """For as long as this controller lives: the flows of a switch may be kept when all else begins anew.
+
+        What was announced until then still is, until all is decided.
+        """
         return Decided(
             is_enrolled=lambda server: bool(self.groups.of_server(server)),
-            is_announced=self.announcements.is_announced,
+            is_announced=lambda prefix: self.announcements.is_announced(prefix) or prefix in self._announced_before,
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
-            choice_of=partial(self.choices.number, switch),
+            choice_of=lambda group, is_v6: self.choices.number(switch, group, is_v6),
             term=lambda: self.by_name[switch].term,
         )
 

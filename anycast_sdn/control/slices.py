@@ -68,7 +68,6 @@ class Slices:
         """A slice of what follows from the events so far; see the order of the chain above."""
         parts, pace = self._parts, self.pace
         parts.routes.apply_confirmations(pace.changes)
-        parts.enrolments.tell(parts.groups, pace.told, now)
         out = self._examine_health(now)
         out.events += self._select_servers(now)
         if not parts.selecting.is_behind():  # which would decide for each of them at once, not in slices
@@ -89,6 +88,8 @@ class Slices:
         parts.reroutes.look(now)
         if not parts.routes.is_finding():  # routes come first
             out.events += parts.service_reports.work(parts.groups, max(1, pace.prefixes // 4))
+        if parts.is_beginning and not self.is_busy():
+            parts.have_begun()
         return out
 
     def _examine_health(self, now: float) -> Outcome:

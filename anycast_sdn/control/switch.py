@@ -20,7 +20,7 @@ from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.mirror import Mirror
 from anycast_sdn.control.neighbours import Neighbours, Replies
-from anycast_sdn.control.reading_back import ReadingBack
+from anycast_sdn.control.reading_back import KnownFlows, ReadingBack
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.server_places import ServerPlaces
@@ -104,8 +104,11 @@ class ManagedSwitch:
         random: RandomSource,
         removed: RemovedServers,
         decided: Decided,
+        before: ManagedSwitch | None = None,
     ) -> None:
-        """``described``: the switch as the network file describes it."""
+        """``described``: the switch as the network file describes it; ``before``: what is known of its flows by that
+        goes on.
+        """
         self.described = described
         self.name, self.dpid = described.name, described.dpid
         self.subnets = network.subnets_of(described.name)
@@ -118,8 +121,8 @@ class ManagedSwitch:
         self.repaired_at: float | None = None  # when rules were last found to differ from what they should be
         self._throttle = Throttle()
         self._presence = Presence()
-        self._answers = Answers(described, connected, Gateways(network))
-        self.engine = engine_of(described, network, self._answers, random, decided)
+        self._answers: Answers = before._answers if before else Answers(described, connected, Gateways(network))
+        self.engine: Engine = before.engine if before else engine_of(described, network, self._answers, random, decided)
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
@@ -137,6 +140,7 @@ class ManagedSwitch:
         self.ever_synchronised = False
         self.share = Share.ALL
         self._has_flows = False  # of ``Share.FLOWS``: they are known, and new ones may begin
+        self._doubts_flows = False  # another controller has decided on them: they are forgotten before it is read
         self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
         self.term = 0  # see ``Decided``
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
@@ -148,6 +152,14 @@ class ManagedSwitch:
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
         self._packet_handlers = self._all_packet_handlers()
+        if before:
+            self._keep_flows(before)
+
+    def _keep_flows(self, before: ManagedSwitch) -> None:
+        self.share, self._has_flows = Share.FLOWS, before.decides_on_flows
+        self.term, self.features = before.term, before.features
+        for address, neighbour in before.neighbours.known():
+            self.neighbours.told(address, neighbour)
 
     def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
         """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""
@@ -219,7 +231,7 @@ class ManagedSwitch:
 
     def is_in_use(self, address: Address) -> bool:
         """Is this server in a subnet of this switch enrolled, or has it flows?"""
-        return self.serving.is_enrolled(address) or address in self._removed
+        return address in self.serving.enrolled or address in self._removed
 
     def recheck_watch(self, address: Address, is_lost: bool = False) -> None:
         """Watch a server in a subnet of this switch if it is in use or lost, and no longer if it is not."""
@@ -271,15 +283,19 @@ class ManagedSwitch:
         """
         self.term = term
         begins = not self.ever_synchronised
-        begins_flows = begins or (self.share is Share.REST and share is not Share.REST)
-        if begins_flows and not begins:
-            self.engine.forget_flows()
+        doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
-        if followed:
+        flows: Reading
+        if self._has_flows:
+            flows = KnownFlows()
+        elif followed:
             flows = followed.begin_reading(features)
         else:
-            flows = self.engine.begin_reading(features, begins=begins_flows, wiped=not found.flows)
+            if doubts:
+                self.engine.forget_flows()
+            flows = self.engine.begin_reading(features, begins=begins or doubts, wiped=not found.flows)
+        self._doubts_flows = False
         if share is Share.REST:
             flows = NoFlows(flows)
         self._packet_handlers = self._all_packet_handlers()
@@ -328,6 +344,19 @@ class ManagedSwitch:
         self.stop_waiting()
         return reading.resized
 
+    def doubt_flows(self) -> None:
+        """Another controller has decided on its flows since: what the switch holds of them is what counts."""
+        self._doubts_flows = True
+
+    def let_go(self) -> None:
+        """Another controller decides on its flows from now on.
+
+        What is known of them is where following them begins; if they cannot be followed, it is forgotten.
+        """
+        self.ever_synchronised = False
+        if self.engine.follow(lambda entries: ()) is None:
+            self.engine.forget_flows()
+
     def disconnected(self) -> Reaction:
         self.synchronised = self._has_flows = False
         self.reading = None
@@ -373,7 +402,7 @@ class ManagedSwitch:
         They are, also while a switch is read back that was connected before.  Of another they are as soon as they are
         adopted: new flows do not wait until everything has been compared.
         """
-        if self.share is not Share.ALL:
+        if self._has_flows or self.share is not Share.ALL:
             return self._has_flows
         reading = self.reading
         return self.synchronised or (reading is not None and (self.ever_synchronised or reading.knows_flows))
@@ -552,7 +581,7 @@ class ManagedSwitch:
 
     @property
     def decides_on_flows(self) -> bool:
-        return self.synchronised if self.share is Share.ALL else self._has_flows
+        return self._has_flows or (self.synchronised and self.share is Share.ALL)
 
     def begin_sweep(self, now: float) -> Sweep | None:
         """Begin to read the counters of flows' rules, if that is due."""

@@ -342,9 +342,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """``act`` is called after the controller has forgotten what it knew: another one has decided meanwhile."""
         self._beginning_anew.append(act)
 
-    def _begin_anew(self) -> None:
+    def _begin_anew(self, kept: Collection[int] = ()) -> None:
         now = time.monotonic()
-        self.controller.begin_anew()
+        self.controller.begin_anew(now, kept, self._cluster.leads())
         self._confirmations.clear()
         self._late.clear()
         self._react(self.controller.drain_edges(self._drained, now))
@@ -352,11 +352,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             isolated(act)()
         self.succession.begun_anew(now)
 
-    def _released(self, dpid: int) -> None:
-        """This controller is the switch's master no more."""
+    def _released(self, dpid: int, keeps_flows: bool) -> None:
+        """This controller is the switch's master no more, or decides on nothing but its flows."""
         self._confirmations = [each for each in self._confirmations if each[1][0] != dpid]
         self.inspections.end(dpid)
-        if dropped := self.first_packets.drop(dpid):
+        if dropped := 0 if keeps_flows else self.first_packets.drop(dpid):
             self._react(self.controller.shed(dpid, dropped))
 
     # ---------------------------------------------------------------- the clock
@@ -366,6 +366,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         now = time.monotonic()
         self._tick_network(now)
         self.connections.end_long_introductions(now)
+        self.connections.end_long_changes(now)
         self.reporting.tick(now)
         turn_ends = now + SLICE_S
         if self.sharing and not self._cluster.leads():

@@ -148,8 +148,8 @@ class BindingLogService(FlowListener):
             self.resting_since = None
 
     def begin_anew(self) -> None:
-        """The controller has forgotten its flows: the log waits to hear which of them there still are."""
-        names = sorted(switch.name for switch in self._controller.switches.values())
+        """The controller has forgotten flows: the log waits to hear which of them there still are."""
+        names = sorted(switch.name for switch in self._controller.switches.values() if not switch.decides_on_flows)
         self._send([(messages.DOUBT, name) for name in names])
 
     # ---------------------------------------------------------------- what is told

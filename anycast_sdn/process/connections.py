@@ -18,7 +18,7 @@ Where there are several controllers, it is asked first to take this one as its m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -48,6 +48,7 @@ from anycast_sdn.process.read_ahead import ReadAhead
 from anycast_sdn.process.released import Released
 from anycast_sdn.process.roles import Answered
 
+BETWEEN_S = 6.0  # a connected switch that has no master for so long counts as away
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
 SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
 RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
@@ -103,8 +104,8 @@ class Connections:
         react: Callable[[Outcome], None],
         ready: Callable[[], None],
         later: Callable[[float, Callable[[], object]], object],
-        released: Callable[[int], None] = lambda dpid: None,
-        begin_anew: Callable[[], None] = lambda: None,
+        released: Callable[[int, bool], None] = lambda dpid, keeps: None,
+        begin_anew: Callable[[Collection[int]], None] = lambda kept: None,
         tried: Callable[[int], Tried | None] = lambda dpid: None,
         note_tried: Callable[[int, Tried], None] = lambda dpid, tried: None,
     ) -> None:
@@ -122,6 +123,7 @@ class Connections:
         self.released = Released()
         self.shares = False  # may others be masters of switches on which this controller decides, as the leader?
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
+        self._between: dict[int, float] = {}  # datapath id → since when it has no master, or a new one is not ready
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
         self._mastered: dict[int, _Mastered] = {}  # datapath id → as this controller was its master last
         self._introducing: dict[Channel, float] = {}  # → since when
@@ -168,8 +170,10 @@ class Connections:
         switch.send(messages)
 
     def owing(self) -> set[str]:
-        """The switches that owe an answer, by name."""
-        return {self.name(dpid) for dpid, switch in self.channels.items() if switch.owes_answer}
+        """The switches that owe an answer, or cannot be asked, by name."""
+        return {
+            self.name(dpid) for dpid, switch in self.channels.items() if switch.owes_answer or dpid in self._between
+        }
 
     def doubt(self, doubted: Mapping[str, bool]) -> None:
         """See ``Discovery.doubted``: these are asked whether they answer."""
@@ -254,11 +258,19 @@ class Connections:
         is_known = last is not None and _was_only_master(last, now, answered, turn)
         managed = self._controller.switches[switch.id]
         if not is_known and managed.ever_synchronised and managed.share is not Share.REST:
-            self.forget()
+            self._doubt(switch, last)
         if switch.is_master:
             return  # by another generation
         self.manage_no_more(switch.id)
         self._take_up(switch)
+
+    def _doubt(self, switch: Channel, last: _Mastered | None) -> None:
+        """Another one has been the switch's master since: has it decided for the network, or on the flows there?"""
+        has_led = self._cluster.leads() and last is not None and last.term == self._cluster.term()
+        if self.shares and (has_led or self._share is Share.FLOWS):
+            self._controller.switches[switch.id].doubt_flows()
+        else:
+            self.forget()
 
     def _take_up(self, switch: Channel) -> None:
         """This controller is the switch's master: it knows nothing of it, or all as before."""
@@ -281,7 +293,7 @@ class Connections:
         managed = self._controller.switches[dpid]
         known = managed.features if managed.ever_synchronised else None
         done = partial(self._introduced, None, share=Share.REST, term=generation)
-        Introduction(switch, managed.meters, known, done, tried, flows=False).begin()
+        self._begin(Introduction(switch, managed.meters, known, done, tried, flows=False), switch)
 
     def manage_no_more(self, dpid: int) -> None:
         """Its master has gone, or this controller becomes it."""
@@ -289,7 +301,7 @@ class Connections:
         if switch is None or not switch.is_manager:
             return
         self._stop(switch)
-        self._react(self._controller.disconnected(dpid, time.monotonic()))
+        self._leave(switch)
         switch.send([ReportExpired(False)])
         self._ahead.begin(switch)
 
@@ -299,8 +311,9 @@ class Connections:
             return
         wanted, switches = self._share, self._controller.switches
         masters = [switches[dpid] for dpid, switch in self.channels.items() if switch.is_master]
-        if any(switch.share is not wanted and switch.ever_synchronised for switch in masters):
-            self.forget()
+        has_obeyed = self._controller.obeys and self._cluster.leads()
+        if has_obeyed or any(each.share is not wanted and (each.ever_synchronised or each.reading) for each in masters):
+            self.forget(keeping=True)
 
     @property
     def _share(self) -> Share:
@@ -320,8 +333,29 @@ class Connections:
             return
         unsent = self._stop(switch)
         self._react(Outcome(events=[SwitchReleased(self.name(switch.id), unsent)]))
-        self._react(self._controller.disconnected(switch.id, time.monotonic()))
+        self._leave(switch)
         self.forget_as_follower()
+
+    def _leave(self, switch: Channel) -> None:
+        """Another controller becomes the switch's master, or this one, after another.
+
+        For the leader it is there meanwhile: it forwards packets as before, and its links are as they were.
+        """
+        now, managed = time.monotonic(), self._controller.switches[switch.id]
+        if self.shares and self._cluster.leads():
+            self._between.setdefault(switch.id, now)
+            self._react(self._controller.released(switch.id, now))
+        else:
+            self._react(self._controller.disconnected(switch.id, now))
+        if managed.share is Share.FLOWS or (managed.share is Share.REST and not self._cluster.leads()):
+            managed.let_go()
+
+    @isolated
+    def end_long_changes(self, now: float) -> None:
+        """A switch for which no master is found counts as away."""
+        for dpid in [dpid for dpid, since in self._between.items() if now - since > BETWEEN_S]:
+            del self._between[dpid]
+            self._react(self._controller.away(dpid, now))
 
     def _stop(self, switch: Channel) -> int:
         """Whatever is going on with this switch ends, without an effect → how many messages were not sent."""
@@ -330,7 +364,7 @@ class Connections:
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
         self._to_resync.discard(switch)
-        self._released(switch.id)
+        self._released(switch.id, False)
         return unsent
 
     def forget_as_follower(self) -> None:
@@ -339,18 +373,48 @@ class Connections:
         if not decides and any(switch.ever_synchronised for switch in self._controller.switches.values()):
             self.forget()
 
-    def forget(self) -> None:
-        """What is known may be out of date: the controller begins anew, and reads the switches whose master it is."""
+    def forget(self, keeping: bool = False) -> None:
+        """What is known may be out of date: the controller begins anew, and reads the switches whose master it is.
+
+        ``keeping``: but for their flows, on which it has decided all the time.
+        """
         masters = [switch for switch in self.channels.values() if switch.is_master]
+        kept = [switch.id for switch in masters if keeping and self._keeps_flows(switch)]
         for switch in self.channels.values():
-            if switch.is_master or switch.is_manager:
+            if switch.id in kept:
+                self._comparing.pop(switch, None)
+                self._released(switch.id, True)
+            elif switch.is_master or switch.is_manager:
                 self._stop(switch)
         for dpid, managed in self._controller.switches.items():
-            self.released.keep(dpid, managed.engine.resting())
-        self._begin_anew()
+            if dpid not in kept:
+                self.released.keep(dpid, managed.engine.resting())
+        self._between.clear()
+        self._begin_anew(kept)
         self._ahead.begin_anew()
         for switch in masters:
-            self._take_up(switch)
+            if switch.id not in kept:
+                self._take_up(switch)
+            elif self._share is Share.ALL:
+                self._introduce_the_rest(switch)
+
+    def _keeps_flows(self, switch: Channel) -> bool:
+        return self._controller.switches[switch.id].decides_on_flows and switch not in self._introducing
+
+    def _introduce_the_rest(self, switch: Channel) -> None:
+        """This controller has decided on its flows, and decides on all else as well from now on."""
+        self._introducing[switch] = time.monotonic()
+        managed = self._controller.switches[switch.id]
+        done, note = partial(self._introduced, None), partial(self._note_tried, switch.id)
+        tried = self._tried(switch.id)
+        self._begin(Introduction(switch, managed.meters, managed.features, done, tried, note, flows=False), switch)
+
+    def _begin(self, introduction: Introduction, switch: Channel) -> None:
+        """What a switch holds is asked for when it is known what it should hold: soon after beginning anew."""
+        if self._controller.is_beginning:
+            switch.later(partial(self._begin, introduction, switch))
+        elif switch in self._introducing:
+            introduction.begin()
 
     def _introduce(self, switch: Channel, followed: Following | None = None) -> None:
         """``followed``: what it holds of flows is known."""
@@ -362,7 +426,7 @@ class Connections:
         tried = self._tried(switch.id) if switch in self._witnesses else None
         note = partial(self._note_tried, switch.id)
         done = partial(self._introduced, followed)
-        Introduction(switch, managed.meters, known, done, tried, note, flows=followed is None).begin()
+        self._begin(Introduction(switch, managed.meters, known, done, tried, note, flows=followed is None), switch)
 
     def disconnected(self, switch: Channel) -> None:
         if switch.is_master or switch.is_manager:
@@ -379,7 +443,8 @@ class Connections:
             del self.channels[switch.id]
             self._asked.pop(switch.id, None)
             self._cluster.disconnected(switch.id)
-            if switch.is_master or switch.is_manager:
+            is_between = self._between.pop(switch.id, None) is not None
+            if switch.is_master or switch.is_manager or is_between:
                 self._react(self._controller.disconnected(switch.id, time.monotonic()))
                 self.forget_as_follower()
 
@@ -461,6 +526,7 @@ class Connections:
     def _end_reading(self, switch: Channel, found: Found, ports: dict[int, bool]) -> None:
         self._react(self._controller.end_reading(switch.id, ports, time.monotonic()))
         garbage.exempt_new()  # all its rules
+        self._between.pop(switch.id, None)
         self._ready()
         managed = self._controller.switches[switch.id]
         if managed.share is Share.FLOWS:

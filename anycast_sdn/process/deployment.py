@@ -34,8 +34,7 @@ class EtcdOptions:
     member: str
     tls: Tls
     user: User | None = None
-    peer: tuple[str, int] | None = None  # where it listens for other members; None: see ``peers.usual_place``
-    advertised: tuple[str, int] | None = None  # where they connect; None: there
+    peer: tuple[str, int] | None = None  # where other members connect; None: see ``peers.usual_place``
 
 
 @dataclass(frozen=True)

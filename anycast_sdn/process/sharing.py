@@ -244,12 +244,13 @@ class Sharing:
     def _tell(self) -> None:
         if not self._managed:
             self._told = None
+            self._heard = None if self._cluster.leads() else self._heard
             return
         for dpid in self._managed:
             self.say_hosts(dpid)
         told = self._controller.told()
         if told != self._told:
-            self._told = told
+            self._told = self._heard = told
             self._lines.publish(TOLD, json.dumps([self._cluster.term(), _shown(told)]))
 
     def tell_now(self) -> None:

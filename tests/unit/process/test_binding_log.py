@@ -38,7 +38,9 @@ class Logged:
     def __init__(self, folder):
         self.edge = ClientEdge(ROLE, random.Random(1))
         engine = SimpleNamespace(flow_record=self.edge.record, flows=self.edge.bindings)
-        switch = SimpleNamespace(name="arh1", engine=engine, ever_synchronised=True, reading=None)
+        switch = SimpleNamespace(
+            name="arh1", engine=engine, ever_synchronised=True, reading=None, decides_on_flows=False
+        )
         controller = SimpleNamespace(switches={1: switch})
         self.feed = FlowFeed(controller)
         self.reported = []
