@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import KnownLink
+from anycast_sdn.control.mirror import CLOSE, END
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
 from anycast_sdn.control.parts import Parts
@@ -250,11 +251,20 @@ class Controller(Parts):
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:
         """An operator ends a flow of this client edge; nothing happens where there is none."""
         switch = self.by_name[edge]
+        if switch.share is Share.REST:
+            switch.mirror.ask(END, [number])
+            return Outcome()
         return self._follow(switch.dpid, switch.engine.end(number, now), now)
+
+    def has_flow(self, edge: str, number: int) -> bool:
+        return self.by_name[edge].engine.flows.by_number(number) is not None
 
     def close_flows(self, edge: str, numbers: Iterable[int], now: float) -> Outcome:
         """Some flows of this client edge are taken away from their servers; others of its flows stay."""
         switch = self.by_name[edge]
+        if switch.share is Share.REST:
+            switch.mirror.ask(CLOSE, numbers)
+            return Outcome()
         return self._follow(switch.dpid, switch.engine.close(numbers, now), now)
 
     def set_leases(self, leases: Mapping[tuple[str, Address], bool | None], now: float) -> Outcome:

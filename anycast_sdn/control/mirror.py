@@ -9,6 +9,7 @@ The rules this file keeps:
 - What was known before stays until all flows have been sent: no count sinks because a master sends them anew.
 - Flows that have ended come before those that may have their addresses now.
 - Clocks differ: a flow has an age.  One that is known keeps the time of its beginning.
+- Flows are ended by their master, which is asked to.  It answers by what becomes of them.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _FLOW = "!QddQIHHHHHBB???"
 _V4, _V6, _NUMBER = Struct(_FLOW + "4s4s4s4s"), Struct(_FLOW + "16s16s16s16s"), Struct("!Q")
 _NONE = {False: bytes(4), True: bytes(16)}
 _HALVES = (Half.NONE, Half.OUT, Half.IN, Half.BOTH)
+
+
+END, CLOSE = "end", "close"  # what a master is asked to do with flows: see ``Engine``
 
 
 class BadBatch(ValueError):
@@ -84,6 +88,7 @@ class Mirror:
         self._engine = engine
         self.statistics: Statistics | None = None  # as its master has told last
         self._unseen: set[int] | None = None  # flows that were known before, and are not sent yet; None: none
+        self._asked: list[tuple[str, list[int]]] = []  # for ``pop_asked``
         self.is_begun = False
         self.is_whole = False  # have all been sent?
 
@@ -123,6 +128,18 @@ class Mirror:
             self._forget(number)
         self._unseen = None
         self.is_whole = True
+
+    # ---------------------------------------------------------------- what its master is asked to do
+
+    def ask(self, what: str, numbers: Iterable[int]) -> None:
+        """To ``END`` or ``CLOSE`` these flows."""
+        self._asked.append((what, list(numbers)))
+
+    def pop_asked(self) -> list[tuple[str, list[int]]]:
+        asked, self._asked = self._asked, []
+        return asked
+
+    # ---------------------------------------------------------------- the table
 
     def _put(self, record: Struct, records: bytes, kinds: Sequence[tuple[str, GroupValidity]], now: float) -> None:
         table, unseen = self._flows, self._unseen

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, ClassVar
 
 from os_ken.base import app_manager
@@ -113,6 +113,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed, journal.member if journal else "")
         self.sharing: Sharing | None = None  # see ``share``
+        self.mirroring: Mirroring | None = None  # likewise
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.inspections = Inspections(controller, self._react, hub.Event)
@@ -310,6 +311,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         edge, flows = todo.flows
         if flows:
             self._react(self.controller.close_flows(edge, flows, now))
+            if self.mirroring:
+                self.mirroring.ask_masters()
         self._react(Outcome(events=todo.events))
 
     def set_cost(self, end: Port, cost: int) -> None:
@@ -318,8 +321,16 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.succession.note_now()
         self._until_confirmed()
 
-    def end_flow(self, edge: str, number: int) -> None:
-        self._react(self.controller.end_flow(edge, number, time.monotonic()))
+    def end_flows(self, edges: Iterable[tuple[str, int]]) -> None:
+        """Flows by their edges and numbers.  Returns when they have ended, or after ``CONFIRMATION_S``."""
+        left = list(edges)
+        for edge, number in left:
+            self._react(self.controller.end_flow(edge, number, time.monotonic()))
+        if self.mirroring:
+            self.mirroring.ask_masters()
+        deadline = time.monotonic() + CONFIRMATION_S
+        while (left := [each for each in left if self.controller.has_flow(*each)]) and time.monotonic() < deadline:
+            hub.sleep(STEP_S)
 
     def _until_confirmed(self) -> None:
         deadline = time.monotonic() + CONFIRMATION_S
@@ -499,14 +510,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
         self.connections.shares = True
         self.when_it_begins_anew(self.sharing.begin_anew)
-        self.mirroring = Mirroring(
+        self.mirroring = mirroring = Mirroring(
             self.controller, cluster, self.sharing, self.connections.generation, lines, self._react
         )
-        self.when_it_begins_anew(self.mirroring.begin_anew)
+        self.when_it_begins_anew(mirroring.begin_anew)
         self.threads += [
             hub.spawn(self._every, SHARING_S, self.sharing.beat),
-            hub.spawn(self._every, SHARING_S, self.mirroring.beat),
-            hub.spawn(self.mirroring.take_all, lambda: self.is_active),
+            hub.spawn(self._every, SHARING_S, mirroring.beat),
+            hub.spawn(mirroring.take_all, lambda: self.is_active),
         ]
 
     def log_bindings(self, log: BindingLogService) -> None:

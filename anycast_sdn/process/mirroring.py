@@ -4,6 +4,7 @@ Members say to each other, by topic:
 
     mirror     the leader, of which switches it wants the flows
     mirrored   a master, what flows are: first all of a switch, then those that have changed
+    ended      the leader, flows that a master is to end
 
 The rules this file keeps:
 
@@ -26,6 +27,7 @@ from os_ken.lib import hub
 
 from anycast_sdn.control import mirror
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.mirror import CLOSE, END
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import BindingTable
@@ -35,7 +37,7 @@ from anycast_sdn.process.sharing import AGAIN_S, SILENT_S, By, Lines, Masters, S
 
 LOG = logging.getLogger(__name__)
 
-MIRROR, MIRRORED = "mirror", "mirrored"
+MIRROR, MIRRORED, ENDED = "mirror", "mirrored", "ended"
 AT_ONCE = 400  # flows in a line
 MOST_WAITING = 2_000  # lines of masters that are not taken yet; of others all flows are sent anew
 STATISTICS_S = 0.5  # how often they are sent
@@ -110,6 +112,7 @@ class Mirroring:
         self._comes = hub.Event()
         lines.listen(MIRROR, self._hear_wanted)
         lines.listen(MIRRORED, self._hear_flows)
+        lines.listen(ENDED, self._hear_ended)
 
     # ---------------------------------------------------------------- a master
 
@@ -150,14 +153,13 @@ class Mirroring:
 
     def _to_send(self, dpid: int) -> _Sent | None:
         """None: nothing, now."""
-        switch, wanted, sent = self._controller.switches[dpid], self._wanted.get(dpid), self._sent.get(dpid)
-        table = switch.engine.flows
+        wanted, sent = self._wanted.get(dpid), self._sent.get(dpid)
+        table = self._controller.switches[dpid].engine.flows
         if sent and (sent.table is not table or sent.wanted != wanted):
             sent.table.watch(False)
             del self._sent[dpid]
             sent = None
-        is_ours = switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid)
-        if not (wanted and is_ours and self._generation(dpid) == wanted.generation):
+        if not (wanted and self._is_ours(dpid, wanted.generation)):
             return None
         if sent is None:
             sent = self._sent[dpid] = _Sent(wanted, table)
@@ -178,7 +180,32 @@ class Mirroring:
         sent.lines += 1
         hub.sleep(0)
 
+    def _hear_ended(self, member: str, text: str) -> None:
+        term, number, generation, what, numbers = json.loads(text)
+        dpid, now = int(number, 16), time.monotonic()
+        if not (self._sharing.is_latest(member, term) and self._is_ours(dpid, generation)):
+            return
+        edge = self._controller.switches[dpid].name
+        if what == END:
+            for each in numbers:
+                self._react(self._controller.end_flow(edge, each, now))
+        elif what == CLOSE:
+            self._react(self._controller.close_flows(edge, numbers, now))
+
+    def _is_ours(self, dpid: int, generation: int) -> bool:
+        """Does this member decide on the flows of this switch, by this generation?"""
+        switch = self._controller.switches.get(dpid)
+        is_ours = switch and switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid)
+        return bool(is_ours) and self._generation(dpid) == generation
+
     # ---------------------------------------------------------------- the leader
+
+    def ask_masters(self) -> None:
+        """To do what the controller wants of them now; also called by ``beat``."""
+        for dpid, by in self._sharing.managed.items() if self._cluster.leads() else ():
+            for what, numbers in self._controller.switches[dpid].mirror.pop_asked():
+                said = [self._cluster.term(), format(dpid, "x"), by.generation, what, numbers]
+                self._lines.publish(ENDED, json.dumps(said))
 
     def say_wanted(self) -> None:
         """To be called several times a second."""
@@ -253,4 +280,5 @@ class Mirroring:
     def beat(self) -> None:
         """To be called several times a second, from a green thread of its own."""
         self.say_wanted()
+        self.ask_masters()
         self.send()

@@ -64,13 +64,12 @@ class ControllerViews:
 
     def end_flows(self, wanted: FlowFilter, after: Place) -> tuple[int, Place | None]:
         found, place = self.flows(wanted, after, ENDED_AT_ONCE)
-        for view in found:
-            self._app.end_flow(view.edge, view.number)
+        self._app.end_flows((view.edge, view.number) for view in found)
         return len(found), place
 
     def end_flow(self, edge: str, number: int) -> None:
         self.flow(edge, number)
-        self._app.end_flow(edge, number)
+        self._app.end_flows([(edge, number)])
 
     def flow_summary(self) -> dict[str, Any]:
         return flows.flow_summary(self._controller, self._app.counters)

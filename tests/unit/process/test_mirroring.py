@@ -11,7 +11,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.process import mirroring
-from anycast_sdn.process.mirroring import MIRRORED, Mirroring
+from anycast_sdn.process.mirroring import ENDED, MIRRORED, Mirroring
 from anycast_sdn.process.sharing import By
 from tests.unit.engines import samples
 from tests.unit.engines.samples import CLIENT_EDGE, KEY, SERVER
@@ -204,6 +204,32 @@ def test_a_master_that_is_wanted_no_more_notes_nothing(two: Two, monkeypatch):
     two.master.mirroring.send()
     two.master.flows.put(flow(100))
     assert not two.master.flows.pop_touched()
+
+
+@pytest.mark.parametrize("what", ["end", "close"])
+def test_flows_that_an_operator_ends_at_the_leader_are_ended_by_their_master(two: Two, what: str):
+    for number in (1, 2, 3):
+        two.master.switch.engine.edge.adopt(flow(number), 1.0)
+    two.beat()
+    controller = two.leader.controller
+    out = controller.end_flow("west", 2, 9.0) if what == "end" else controller.close_flows("west", [2], 9.0)
+    assert not out.outbox
+    assert controller.has_flow("west", 2)
+    two.beat()
+    two.beat()
+    assert not controller.has_flow("west", 2)
+    assert [each.number for each in two.master.flows] == [1, 3]
+    assert two.is_equal
+    messages = [message for out in two.master.outcomes for message in out.outbox.get(CLIENT_EDGE, ())]
+    assert len(messages) == 2  # its rules are removed
+    assert sum(two.leader.switch.statistics(9.0).closed.values()) <= 1
+
+
+def test_nobody_but_the_leader_of_now_ends_flows(two: Two):
+    two.master.switch.engine.edge.adopt(flow(1), 1.0)
+    for term, generation in ((TERM - 1, GENERATION), (TERM, GENERATION - 1)):
+        two.master.lines.listeners[ENDED]("a", json.dumps([term, "1", generation, "end", [1]]))
+    assert two.master.controller.has_flow("west", 1)
 
 
 @pytest.mark.parametrize("said", [
