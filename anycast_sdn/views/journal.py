@@ -120,8 +120,9 @@ class Journal:
 
     def has(self, type: str, name: str, value: object) -> bool:
         """Is there an event of this type that has this value in its ``data``?"""
-        same = (entry for entry in reversed(self._entries) if entry.type == type)
-        return any(json.loads(entry.json).get("data", {}).get(name) == value for entry in same)
+        written = _json({name: value})[1:-1]
+        same = (entry.json for entry in reversed(self._entries) if entry.type == type)
+        return any(f"{written}," in each or f"{written}}}" in each for each in same)
 
     def listen(self, listener: Callable[[Entry], None]) -> Callable[[], None]:
         """``listener`` gets each new entry, and must not wait → what ends that."""

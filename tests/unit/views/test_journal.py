@@ -7,7 +7,7 @@ import json
 import pytest
 
 from anycast_sdn.core.checks import HealthStatus
-from anycast_sdn.core.cluster_events import LeaderChanged
+from anycast_sdn.core.cluster_events import LeaderChanged, MemberLost
 from anycast_sdn.core.events import Drop, PacketsDropped
 from anycast_sdn.core.model import packed
 from anycast_sdn.core.network_events import PoolExhausted
@@ -151,9 +151,11 @@ def test_events_of_another_member_are_taken_once_and_those_that_were_not_heard_a
 
 def test_an_event_is_found_by_its_type_and_a_member_of_its_data() -> None:
     journal = Journal()
-    journal(LeaderChanged("m0", 3))
-    assert journal.has("leader.changed", "term", 3)
-    assert not journal.has("leader.changed", "term", 4)
+    journal(LeaderChanged("m0", 34))
+    journal(MemberLost("m1", "m1-1", False))
+    assert journal.has("leader.changed", "term", 34)
+    assert journal.has("member.lost", "id", "m1-1")
+    assert not journal.has("leader.changed", "term", 3)
     assert not journal.has("member.lost", "term", 3)
 
 
