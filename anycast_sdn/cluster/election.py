@@ -356,6 +356,11 @@ class Election:
         put = Put(self._path(of_switch(MOVED, dpid)), view.name(member))
         return Transaction([self._unchanged(MEMBERS + member)], [put])
 
+    def leaving(self) -> Transaction:
+        """This member ends because it was asked to: it is not to be missed."""
+        own = self.told._replace(switches=[], leaving=True)
+        return Transaction([], [Put(self._path(MEMBERS + self.member), own.text(), self.lease)])
+
     def resume(self, member: str) -> Transaction:
         return Transaction([], [Delete(self._path(DRAINS + member))])
 

@@ -231,6 +231,10 @@ class EtcdCluster:
             raise NotFound(f"no switch {switch} in the network file: there are {there}")
         self._ask_etcd(lambda: self._election.move(dpids[0], self._id(name)))
 
+    def tell_leaving(self) -> None:
+        """The last thing that it does, before its lease is given back.  Raises EtcdError."""
+        self._carry_out(self._election.leaving())
+
     def resume(self, name: str) -> None:
         self._ask_etcd(lambda: self._election.resume(self._id(name)))
 

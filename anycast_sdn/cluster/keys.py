@@ -50,6 +50,7 @@ class MemberKey(NamedTuple):
     release: str = ""
     since: float = 0.0  # when it has started, by its clock
     schemas: Sequence[int] = (1,)  # that its release knows (``etcd.schema``); the first ones do not say it
+    leaving: bool = False  # it ends because it was asked to
 
     def text(self) -> str:
         return json.dumps(self._asdict(), sort_keys=True)

@@ -101,7 +101,7 @@ class View:
     def eligible(self) -> dict[str, MemberKey]:
         """Who may lead."""
         knowing = {member: told for member, told in self.members.items() if self.knows_schema(told)}
-        return {member: told for member, told in knowing.items() if not self.drains(member)}
+        return {member: told for member, told in knowing.items() if not told.leaving and not self.drains(member)}
 
     def knows_schema(self, told: MemberKey) -> bool:
         """Can this member read what etcd has?"""

@@ -3,8 +3,8 @@
 The rules it keeps:
 
 - The first look tells nothing: what is there was there before.
-- A member is missing when its process is gone without having said that it leaves, until one of its name is there, or an
-  operator says that it is not to be missed.
+- A member is missing when its process is gone without having said that it leaves, to others or in etcd, until one of
+  its name is there, or an operator says that it is not to be missed.
 - etcd is away when it has not answered for ``AWAY_S``: while it elects a leader of its own, nobody has to know.  So it
   is when it takes nothing, because its quota is used up.
 """
@@ -55,7 +55,7 @@ class Watching:
         before = self._before.members
         for id, member in before.items():
             if id not in seen.members and id != self._own:
-                if id in left:
+                if id in left or member.told.leaving:
                     yield MemberLeft(member.name, id)
                 else:
                     self.missing[member.name] = now

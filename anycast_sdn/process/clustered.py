@@ -133,6 +133,7 @@ class Clustered:
         self._mirror.stop()
         self._lease.stop()
         try:
+            self.cluster.tell_leaving()
             self._etcd.revoke(self._lease.number)
         except EtcdError as error:
             LOG.warning("the lease of this member could not be given back: %s", error)

@@ -78,6 +78,9 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
         groups = ask(m1, "GET", "/v1/groups").body["groups"]
         assert [each["name"] for each in groups] == ["after", "before", "meanwhile"]
 
+        events = ask(m0, "GET", "/v1/events?limit=500").body["events"]
+        assert "member.lost" not in {each["type"] for each in events}, "who is stopped is not missed"
+
         m1.stop()
         m1.module = (EARLIER,)
         with pytest.raises(TestbedError) as refused:

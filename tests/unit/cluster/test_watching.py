@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from anycast_sdn.cluster.keys import LEADER, MEMBERS, TERM, MemberKey
 from anycast_sdn.cluster.overview import Overview, overview
 from anycast_sdn.cluster.watching import AWAY_S, Watching
 from anycast_sdn.core.cluster_events import EtcdBack, EtcdLost, LeaderChanged, MemberJoined, MemberLeft, MemberLost
 from anycast_sdn.core.events import Event
 from anycast_sdn.etcd.client import Value
+from tests.unit.cluster.world import World
 
 
 def seen(*ids: str, leader: str = "", term: int = 7) -> Overview:
@@ -47,6 +50,25 @@ def test_members_come_and_go() -> None:
     assert [*look.watching.missing] == ["m1"]
     look(seen("m0-1", "m1-4", leader="m0-1"))
     assert not look.watching.missing
+
+
+def test_a_member_that_has_said_in_etcd_that_it_leaves_is_not_missed_whoever_has_heard_of_it() -> None:
+    world = World(members=["m0", "m1"])
+    m0, m1 = world.members
+    watching = Watching(m0.id)
+
+    def look(keys: Collection[str] = ()) -> None:
+        told.extend(watching.look(overview(m0.mirror.values), "", [], [], world.etcd.now))
+
+    told: list[Event] = []
+    look()
+    m0.mirror.listen(look)
+    m1.cluster.tell_leaving()
+    world.etcd.revoke(m1.lease.number)
+    world.members.remove(m1)
+    world.run(1)
+    assert told == [MemberLeft("m1", m1.id)]
+    assert not watching.missing
 
 
 def test_a_member_that_an_operator_has_had_forgotten_is_missed_when_it_is_lost_again() -> None:
