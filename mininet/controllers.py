@@ -1,7 +1,8 @@
 """Several controllers of one network and the etcd in which they agree, all of it on this machine.
 
-Each controller has relays of its own to every member of etcd, and one between the switches and itself: so it can be
-parted from any of them without a word (``relay``).  Whatever goes wrong, all of it ends with the ``with`` block.
+Each controller has relays of its own to every member of etcd, one between the switches and itself, and one between the
+other controllers and itself: so it can be parted from any of them without a word (``relay``).  Whatever goes wrong, all
+of it ends with the ``with`` block.
 """
 
 from __future__ import annotations
@@ -105,7 +106,9 @@ class Etcd:
 
 
 class Member(ControllerProcess):
-    """A controller.  ``etcd``: its relays to etcd; ``switches``: the relay by which switches reach it."""
+    """A controller.  ``etcd``: its relays to etcd; ``switches``, ``peers``: the relays by which switches, and other
+    members, reach it.
+    """
 
     def __init__(
         self, name: str, network_file: Path, directory: Path, etcd: Etcd, relays: Relays, options: Sequence[str] = ()
@@ -114,12 +117,25 @@ class Member(ControllerProcess):
         (own := directory / name).mkdir()
         self.etcd = [Relay(relays, each.port) for each in etcd.members]
         urls = ",".join(f"http://127.0.0.1:{each.port}" for each in self.etcd)
-        super().__init__(network_file, own, ["--etcd", urls, "--member", name, *options])
+        (port,) = free_ports(1)
+        self.peers = Relay(relays, port)
+        peer = ["--peer", f"127.0.0.1:{port}", "--advertise-peer", f"127.0.0.1:{self.peers.port}"]
+        super().__init__(network_file, own, ["--etcd", urls, "--member", name, *peer, *options])
         self.switches = OpenFlowRelay(relays, self.openflow_port)
+
+    def start(self, timeout_s: float = DEADLINE_S) -> None:
+        self.peers.restore()
+        super().start(timeout_s)
 
     def stop(self) -> None:
         self.thaw()
         super().stop()
+        self.peers.refuse()  # as the port of a process that has ended
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.peers.refuse()
+        self.stop()
 
     def freeze(self) -> None:
         self.process.send_signal(signal.SIGSTOP)
@@ -133,8 +149,8 @@ class Member(ControllerProcess):
             relay.swallow()
 
     def restore(self) -> None:
-        """It reaches etcd, and switches reach it."""
-        for relay in (*self.etcd, self.switches):
+        """It reaches etcd, and switches and others reach it."""
+        for relay in (*self.etcd, self.switches, self.peers):
             relay.restore()
 
     @property

@@ -70,7 +70,8 @@ class _Connection:
     def cut(self) -> None:
         for end in self.ends:
             if (one := end.get_extra_info("socket")) is not None:  # RST, not FIN
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                with suppress(OSError):  # it has ended already
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             end.transport.abort()
 
 

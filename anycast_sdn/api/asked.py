@@ -46,6 +46,9 @@ class Views(Protocol):
     def flow_summary(self) -> dict[str, Any]:
         """Totals over all flows, whatever the page and the filter."""
 
+    def masters_not_known(self) -> list[str]:
+        """The names of members of the cluster that serve flows which are not all known here now."""
+
     def flow(self, edge: str, number: int) -> FlowView:
         """One of them.  Raises NotFound."""
 

@@ -33,7 +33,8 @@ def list_flows(asked: Asked) -> Answer:
         given = query.model_dump(mode="json", exclude_unset=True)
         following = "/v1/flows?" + urlencode(given | {"cursor": cursor_of(page.following)})
     flows = Written(f"[{', '.join(page.written)}]")
-    return Answer({"flows": flows, "next": following, "summary": asked.views.flow_summary()})
+    known = {"summary": asked.views.flow_summary(), "incomplete": asked.views.masters_not_known()}
+    return Answer({"flows": flows, "next": following, **known})
 
 
 class _Page(NamedTuple):

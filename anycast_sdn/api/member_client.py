@@ -47,6 +47,10 @@ class NoAnswer(Exception):
         self.unsure = unsure
 
 
+class Silent(NoAnswer):
+    """Nothing has come for so long that no connection to the member can be of use."""
+
+
 class Elsewhere(Exception):
     """The member has answered that it is not the one to ask, and has done nothing."""
 
@@ -78,7 +82,7 @@ class MemberClient:
         self._busy: set[http.client.HTTPConnection] = set()
 
     def close(self) -> None:
-        """The member is gone: whoever waits for it does not wait any longer."""
+        """The member is gone, or silent: whoever waits for it does not wait any longer."""
         for _, connection in self._idle:
             connection.close()
         self._idle.clear()
@@ -98,7 +102,7 @@ class MemberClient:
     def lines(self, silent_s: float) -> Generator[bytes]:
         """What the member says to other members, from now on: first an empty line.
 
-        Raises NoAnswer at its end, ConnectionRefusedError, Elsewhere.
+        Raises NoAnswer at its end, Silent, ConnectionRefusedError, Elsewhere.
         """
         try:
             connection = self._connection(CONNECT_S)
@@ -118,6 +122,8 @@ class MemberClient:
             while line := response.readline():
                 yield line
             raise NoAnswer("its stream has ended", unsure=False)
+        except TimeoutError as error:
+            raise Silent(_words(error), unsure=False) from error
         except (OSError, http.client.HTTPException) as error:
             raise NoAnswer(_words(error), unsure=False) from error
         finally:

@@ -98,6 +98,7 @@ class Flows(Section):
     flows: list[Flow] = said("those that all filters select")
     next: str | None = said("the path of the next page")
     summary: FlowSummary = said("totals over all flows")
+    incomplete: list[str] = said("members of the cluster that serve flows which are not all known now")
 
 
 class Ended(Section):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from anycast_sdn.cli import client, ending, options
 from anycast_sdn.cli.tables import WIDTH, table, yes_or_no
-from anycast_sdn.cli.terminal import with_words_styled
+from anycast_sdn.cli.terminal import harmless, with_words_styled
+from anycast_sdn.core.words import listed
 
 _PAGE = 1000  # flows in one answer
 _MOST_TROUBLES = 20  # servers with a reason of their own
@@ -52,6 +53,8 @@ def written(name: str, answer: Any) -> str:
         parts.append("\n".join(troubles[:_MOST_TROUBLES] + _more(len(troubles) - _MOST_TROUBLES)))
     if name == "edges" and (drops := list(_drops(answer))):
         parts.append("\n".join(drops))
+    if masters := answer.get("incomplete"):
+        parts.append(f"missing are flows whose master is {harmless(listed(masters))}: they are not known now")
     if summary := answer.get("summary"):
         parts.append(", ".join(f"{what.replace('_', ' ')}: {value}" for what, value in summary.items()))
     return "\n\n".join(parts)

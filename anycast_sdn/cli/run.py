@@ -99,14 +99,17 @@ def _add_etcd(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--member", type=options.member, metavar="NAME",
                         help="how this controller is called among them (default: the name of the host)")
     parser.add_argument("--peer", type=options.address, metavar="HOST:PORT",
-                        help="where the others reach this one (default: the address from which this host reaches etcd, "
-                             "port 6654; any port if that is this machine). With --etcd-cert, --etcd-key and --etcd-ca "
-                             "it is encrypted")
+                        help="where it listens for the others (default: the address from which this host reaches "
+                             "etcd, port 6654; any port if that is this machine). With --etcd-cert, --etcd-key and "
+                             "--etcd-ca it is encrypted")
+    parser.add_argument("--advertise-peer", type=options.address, metavar="HOST:PORT",
+                        help="where the others reach it, if that is another place: a port that is published for a "
+                             "container, or a translated address (default: as --peer)")
     etcd.add_to(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    etcd.must_fit(arguments, "--member", "--peer")
+    etcd.must_fit(arguments, "--member", "--peer", "--advertise-peer")
     user = etcd.user(arguments)
     os.environ.pop(etcd.PASSWORD, None)  # no process that this one starts needs it
     places = arguments.rest or [options.listening(options.REST)]
@@ -155,7 +158,8 @@ def _run(arguments: argparse.Namespace) -> int:
     several = None
     if arguments.etcd:
         name = arguments.member or default_member()
-        several = EtcdOptions(arguments.etcd, name, etcd.tls(arguments), user, arguments.peer)
+        peer = arguments.peer, arguments.advertise_peer
+        several = EtcdOptions(arguments.etcd, name, etcd.tls(arguments), user, *peer)
     run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, several)
     return 0
 

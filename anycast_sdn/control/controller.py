@@ -54,19 +54,21 @@ class Controller(Parts):
     def __init__(self, network: Network, groups: Groups, random: RandomSource, pace: Pace | None = None) -> None:
         super().__init__(network, random)
         self._told: Told | None = None  # by the leader
-        self._begin(groups, pace or Pace(), now=0.0)
+        self._former: list[object] = []  # what it was made of; ``work`` lets go of one after the other
+        self._begin(groups, pace or Pace())
         while self.is_busy():
             self.work(now=0.0)
 
-    def _begin(self, groups: Groups, pace: Pace, now: float) -> None:
+    def _begin(self, groups: Groups, pace: Pace) -> None:
         self.obeys = False  # what the leader has decided for the network counts, and nothing that is decided here
         self.slices = Slices(self, pace)
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
         self._relinked()
         self.selecting.start(groups)
-        self.set_groups(groups, now)
+        self._enrol(groups)
+        self.routes.judge_again()
 
-    def begin_anew(self, now: float, kept: Collection[int] = (), leads: bool = True) -> None:
+    def begin_anew(self, kept: Collection[int] = (), leads: bool = True) -> None:
         """Forget everything but what is enrolled: another controller has decided since, and switches have changed.
 
         It is as after its start, when no switch has connected.  ``work`` is to be called, as long as it
@@ -74,14 +76,16 @@ class Controller(Parts):
         their flows go on (``Share.FLOWS``), as was decided for them until now; ``leads``: it decides from now on, and
         nobody else does.
         """
-        groups, switches = self.groups, {dpid: self.switches[dpid] for dpid in kept}
+        groups, pace, switches = self.groups, self.slices.pace, {dpid: self.switches[dpid] for dpid in kept}
         if kept:
             self._told = self._told if self.obeys else self.told()
             self._announced_before = self._told.announced if self._told and leads else frozenset()
+        # To let go of everything at once takes as long as to make it anew.
+        self._former = [*self.switches.values(), *vars(self).values()]
         self._make(switches)
         for switch in switches.values():
             switch.disconnected()  # nothing follows any more from what is under way there
-        self._begin(groups, self.slices.pace, now)
+        self._begin(groups, pace)
         if kept and not leads:
             self._obey()
 
@@ -193,7 +197,7 @@ class Controller(Parts):
 
     def updating(self) -> list[str]:
         """The switches that still have to install other rules, or to confirm that they have."""
-        any_switch = self.uplinks.waiting() or self.routes.is_finding()
+        any_switch = self.enrolments.is_telling() or self.uplinks.waiting() or self.routes.is_finding()
         soon = self.switches if any_switch else {*self.announcements.waiting(), *self.slices.comparing}
         return sorted(self.routes.unconfirmed() | {self.switches[dpid].name for dpid in soon})
 
@@ -243,10 +247,14 @@ class Controller(Parts):
 
     def set_groups(self, groups: Groups, now: float) -> Outcome:
         """Enrolments have changed.  Bindings stay as they are (M20)."""
+        self._enrol(groups)
+        return self.slices.work_again(now)
+
+    def _enrol(self, groups: Groups) -> None:
+        """What follows is done by ``work``."""
         before, self.groups = self.groups, groups
         self.enrolments.changed(before, groups)
-        self.health.groups_changed(before, groups, now)
-        return self.slices.work_again(now)
+        self.health.groups_changed(before, groups)
 
     def end_flow(self, edge: str, number: int, now: float) -> Outcome:
         """An operator ends a flow of this client edge; nothing happens where there is none."""
@@ -471,10 +479,12 @@ class Controller(Parts):
 
     def is_busy(self) -> bool:
         """Is there work left, for which ``work`` is to be called?"""
-        return self.slices.is_busy()
+        return bool(self._former) or self.slices.is_busy()
 
     def work(self, now: float) -> Outcome:
         """A slice of what follows from the events so far."""
+        if self._former:
+            self._former.pop()
         return self.slices.work(now)
 
     def _services_of(self, server: Address) -> Iterator[Prefix]:

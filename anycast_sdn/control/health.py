@@ -204,15 +204,15 @@ class Health:
 
     # ---------------------------------------------------------------- what is enrolled
 
-    def groups_changed(self, before: Groups, groups: Groups, now: float) -> None:
+    def groups_changed(self, before: Groups, groups: Groups) -> None:
         """The groups are others than ``before``."""
         self._groups = groups
         for name in {**dict.fromkeys(before.names()), **dict.fromkeys(groups.names())}:
             old, new = before.get(name), groups.get(name)
             if old is not new:
-                self._group_changed(name, old, new, now)
+                self._group_changed(name, old, new)
 
-    def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None, now: float) -> None:
+    def _group_changed(self, name: str, old: AnycastGroup | None, new: AnycastGroup | None) -> None:
         was, is_now = old.servers if old else {}, new.servers if new else {}
         others = (old.checks if old else ()) != (new.checks if new else ())
         self._replies.group_changed(name, self._groups)
@@ -225,8 +225,6 @@ class Health:
                 self._changed[name, server] = None
             if not self._groups.of_server(server):
                 self._there.pop(server, None)
-        for server in (server for server in is_now if server not in was):
-            self._enrolled(server, now)
         if gone := _reported_checks(old) - _reported_checks(new):
             for server in is_now:
                 self._agents.forget_checks(name, server, gone)
@@ -237,10 +235,11 @@ class Health:
             (name, server): None for server in {**was, **is_now} if others or (server in was) is not (server in is_now)
         }
 
-    def _enrolled(self, server: Address, now: float) -> None:
-        subnet = self._network.subnet_of(server)
-        if subnet and self._switches[subnet.edge].neighbours.get(server):
-            self._there.setdefault(server, CheckState(HealthStatus.PASSING, now, _ALIVE.output))
+    def enrolled(self, server: Address, edge: ManagedSwitch, now: float) -> None:
+        """It is, perhaps since now, and ``edge`` has its subnet."""
+        if server not in self._there and edge.neighbours.get(server):
+            self._there[server] = CheckState(HealthStatus.PASSING, now, _ALIVE.output)
+            self._to_examine |= dict.fromkeys((name, server) for name in self._groups.of_server(server))
 
     def _begin(self, group: str, server: Address, now: float) -> None:
         """Begin the checks that the controller is to make of a server for this group, and end the others."""

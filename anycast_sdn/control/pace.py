@@ -17,3 +17,4 @@ class Pace(NamedTuple):
     compared: int = 150  # rules of switches that have connected
     examined: int = 100  # servers whose health may have changed
     freed: int = 64  # flows whose server is lost
+    told: int = 250  # servers of whose enrolment their edges are told

@@ -78,7 +78,9 @@ class Parts:
             network, self.by_name, self.selecting, self.routes.graph, self.routes.covering, self.uplinks.destinations,
             self.announcements.announcers_of,
         )  # fmt: skip
-        self.enrolments = Enrolments(network, self.by_name, self.selecting, self.announcements, self.losses)
+        self.enrolments = Enrolments(
+            network, self.by_name, self.selecting, self.announcements, self.losses, self.health
+        )
         for switch in self.switches.values():
             switch.watch_servers_and_routers()
 

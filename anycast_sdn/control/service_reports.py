@@ -157,14 +157,12 @@ class ServiceReports:
             return []  # it has others take a part all the time
         selection = self._selecting.selection(spread)
         slots = selection.memory.slots.get(edge, ()) if selection else ()
-        own = self._switches[edge].serving.enrolled
-        others = [server for server in slots if server not in own]
+        others = [place for place in map(self._network.subnet_of, slots) if place is None or place.edge != edge]
         share, told = len(others) / max(1, len(slots)), self._spilled.get((edge, spread), 0.0)
         if abs(share - told) < SPILL_STEP and bool(share) is bool(told):
             return []
         self._spilled[edge, spread] = share
-        places = filter(None, map(self._network.subnet_of, set(others)))
-        to = tuple(sorted({place.edge for place in places}))
+        to = tuple(sorted({place.edge for place in others if place}))
         return [EdgeSpilling(edge, group.name, *_shown(group, spread.is_v6), round(share, 3), to)]
 
     def _forget(self, spread: Spread) -> None:

@@ -48,6 +48,9 @@ class Serving:
     def enrolled(self) -> Iterable[Address]:
         return self._enrolled.keys()
 
+    def is_enrolled(self, address: Address) -> bool:
+        return address in self._enrolled
+
     def check(self, address: Address, checked: bool) -> None:
         """Checks of a server in a subnet of this switch begin, or end."""
         if checked:

@@ -68,6 +68,7 @@ class Slices:
         """A slice of what follows from the events so far; see the order of the chain above."""
         parts, pace = self._parts, self.pace
         parts.routes.apply_confirmations(pace.changes)
+        parts.enrolments.tell(parts.groups, pace.told, now)
         out = self._examine_health(now)
         out.events += self._select_servers(now)
         if not parts.selecting.is_behind():  # which would decide for each of them at once, not in slices

@@ -231,7 +231,7 @@ class ManagedSwitch:
 
     def is_in_use(self, address: Address) -> bool:
         """Is this server in a subnet of this switch enrolled, or has it flows?"""
-        return address in self.serving.enrolled or address in self._removed
+        return self.serving.is_enrolled(address) or address in self._removed
 
     def recheck_watch(self, address: Address, is_lost: bool = False) -> None:
         """Watch a server in a subnet of this switch if it is in use or lost, and no longer if it is not."""

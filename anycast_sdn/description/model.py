@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
-from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
+from anycast_sdn.core.roles import ClientEdgeRole, EngineName, Side, Subnet
 
 SECRET: Mapping[str, bool] = {"secret": True}  # of a field: it is shown nowhere, and left out of digests
 
@@ -207,6 +207,8 @@ class Network:
     # Where an address belongs: (bits, host bits, network's number) → subnet, and all pairs of the first two.
     _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)
     _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
+    _mtus: Mapping[str, Mapping[int, int]] = field(init=False, repr=False, compare=False)  # by switch and port
+    _engines: frozenset[EngineName] = field(init=False, repr=False, compare=False)
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)
@@ -223,9 +225,12 @@ class Network:
 
     def mtus_of(self, switch: str) -> dict[int, int]:
         """The ports of a switch whose link or uplink has an mtu → that mtu."""
-        ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]
-        ends += [(Port(uplink.edge, uplink.port), uplink.mtu) for uplink in self.uplinks]
-        return {end.number: mtu for end, mtu in ends if mtu and end.switch == switch}
+        return dict(self._mtus.get(switch, {}))
+
+    @property
+    def engines(self) -> frozenset[EngineName]:
+        """Of all client edges."""
+        return self._engines
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""
@@ -243,5 +248,14 @@ class Network:
             for _, prefix in subnet.gateways:
                 shift = prefix.bits - prefix.length
                 homes.setdefault((prefix.bits, shift, int.from_bytes(prefix.network, "big") >> shift), subnet)
+        ends = [(end, link.mtu) for link in self.links for end in (link.a, link.b)]
+        ends += [(Port(uplink.edge, uplink.port), uplink.mtu) for uplink in self.uplinks]
+        mtus: dict[str, dict[int, int]] = {}
+        for end, mtu in ends:
+            if mtu:
+                mtus.setdefault(end.switch, {})[end.number] = mtu
+        engines = (name for switch in self.switches if switch.client_edge for name in switch.client_edge.engines)
         object.__setattr__(self, "_homes", homes)
+        object.__setattr__(self, "_mtus", mtus)
+        object.__setattr__(self, "_engines", frozenset(engines))
         object.__setattr__(self, "_widths", tuple(sorted({key[:2] for key in homes})))

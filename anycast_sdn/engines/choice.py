@@ -53,14 +53,12 @@ def engine_of(
 
 def fragments_come(network: Network) -> bool:
     """Does any client edge let fragments pass, and not only those of clients that are bound as a whole?"""
-    roles = (switch.client_edge for switch in network.switches if switch.client_edge)
-    return any(ENGINES[name].follows_fragments for role in roles for name in role.engines)
+    return any(ENGINES[name].follows_fragments for name in network.engines)
 
 
 def flows_begin_alone(network: Network) -> bool:
     """May flows begin at any client edge while no controller is there?"""
-    roles = (switch.client_edge for switch in network.switches if switch.client_edge)
-    return any(ENGINES[name].begins_flows_alone for role in roles for name in role.engines)
+    return any(ENGINES[name].begins_flows_alone for name in network.engines)
 
 
 ENGINES: dict[EngineName, type[FlowRules | Conntrack]] = {

@@ -10,7 +10,9 @@ end has still to read the reason.
 from __future__ import annotations
 
 import logging
+import math
 import socket as sockets
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -26,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: some hundred packet-ins
 WRITE_SIZE = 1 << 18
+JUST_S = 0.1  # a switch that has said so lately is not asked again who its master is
 TURN = 64  # messages that are handled, for a few milliseconds, before other switches are served
 
 
@@ -37,6 +40,7 @@ class Channel(Connection):
         self._something_to_send = hub.Event()
         self._in_turn = False  # messages are handled: the writer is woken at the end
         self._is_sending = False  # the writer is, and the socket takes no more
+        self._was_master_at = -math.inf
         socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         super().__init__(listener, peer, self._wake_writer)
 
@@ -57,6 +61,13 @@ class Channel(Connection):
         finally:
             hub.kill(writer)
             self._socket.close()
+
+    def release(self) -> None:
+        self._was_master_at = time.monotonic()
+        super().release()
+
+    def _was_just_master(self) -> bool:
+        return time.monotonic() - self._was_master_at < JUST_S
 
     def later(self, act: Callable[[], None]) -> None:
         """Act after other green threads have run, if the connection, and its session, still exist then."""

@@ -11,6 +11,8 @@ The rules that it keeps:
 - Each request has a deadline (``pending``).
 - All messages to the switch pass ``send`` or ``try_out``, or are questions, which change nothing.  While another
   controller is its master (``become_slave``), what would change something is dropped here.
+- The switch refuses what a former master sends, but for the end of a connection (Open vSwitch 3.1).  So before that it
+  is asked who its master is, and all else waits behind.
 - A connection that has ended keeps nothing: neither bytes nor callbacks.
 
 ``listener.identified`` decides, at once or later, whether a switch is admitted.  Messages are written by
@@ -22,7 +24,6 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable, Iterable
-from enum import IntEnum, auto
 from typing import Any
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
@@ -46,7 +47,8 @@ from anycast_sdn.openflow.pending import (
     RoleResult,
     TrialResult,
 )
-from anycast_sdn.openflow.rules import Barrier, Message, ReportExpired
+from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
+from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State
 
 LOG = logging.getLogger(__name__)
 
@@ -61,46 +63,6 @@ VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1
 _HEADER = struct.Struct("!BBHI")
 _ERROR = struct.Struct("!HH")
 _ROLE = struct.Struct("!I4xQ")  # role, generation
-
-
-class State(IntEnum):
-    HELLO = auto()  # nothing has been received
-    FEATURES = auto()  # it speaks OpenFlow 1.3, and has been asked for its datapath id
-    IDENTIFIED = auto()  # its datapath id is known; ``admit`` or ``close`` comes next
-    ADMITTED = auto()
-    CLOSED = auto()
-
-
-_NOT_ADMITTED = frozenset((State.HELLO, State.FEATURES, State.IDENTIFIED))
-_AFTER_HELLO = frozenset((State.FEATURES, State.IDENTIFIED, State.ADMITTED))
-_BEFORE_ADMITTED = frozenset((State.FEATURES, State.IDENTIFIED))
-_ADMITTED = frozenset((State.ADMITTED,))
-
-# Kind of message → the states in which it is handled (OF 1.3.5 §6.3.1, §6.3.2, §7.1).
-TAKEN: dict[int, frozenset[State]] = {
-    ofp.OFPT_HELLO: frozenset((State.HELLO,)),
-    ofp.OFPT_FEATURES_REPLY: frozenset((State.FEATURES,)),
-    ofp.OFPT_ECHO_REQUEST: _AFTER_HELLO,
-    ofp.OFPT_ECHO_REPLY: _ADMITTED,
-    ofp.OFPT_ERROR: _ADMITTED,
-    ofp.OFPT_PACKET_IN: _ADMITTED,
-    ofp.OFPT_FLOW_REMOVED: _ADMITTED,
-    ofp.OFPT_PORT_STATUS: _ADMITTED,
-    ofp.OFPT_MULTIPART_REPLY: _ADMITTED,
-    ofp.OFPT_BARRIER_REPLY: _ADMITTED,
-    ofp.OFPT_ROLE_REPLY: _ADMITTED,
-    ofp.OFPT_EXPERIMENTER: _ADMITTED,
-}
-# … and in which it is ignored.  Rules of an earlier connection may send packets at once.
-IGNORED: dict[int, frozenset[State]] = {
-    ofp.OFPT_ECHO_REPLY: _BEFORE_ADMITTED,
-    ofp.OFPT_PACKET_IN: _BEFORE_ADMITTED,
-    ofp.OFPT_FLOW_REMOVED: _BEFORE_ADMITTED,
-    ofp.OFPT_PORT_STATUS: _BEFORE_ADMITTED,
-    ofp.OFPT_EXPERIMENTER: _BEFORE_ADMITTED,
-    ofp.OFPT_GET_CONFIG_REPLY: _AFTER_HELLO,
-    ofp.OFPT_GET_ASYNC_REPLY: _ADMITTED,
-}
 
 
 class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
@@ -140,7 +102,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     @property
     def awaits_admission(self) -> bool:
         """Is the handshake going on, or the decision to admit the switch pending?"""
-        return self.state in _NOT_ADMITTED
+        return self.state in BEFORE_ADMITTED
 
     @property
     def is_admitted(self) -> bool:
@@ -211,7 +173,23 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             return
         if not self.is_master:
             messages = [each for each in messages if isinstance(each, _CHANGE_NOTHING)]
+        elif self._has_role and self.held is None and not self._was_just_master():
+            messages = [*messages]
+            if any(isinstance(each, EndConnection) for each in messages):
+                self.ask_role(ofp.OFPCR_ROLE_NOCHANGE, 0, self._take_role)
+                self.hold()
         self._queue(self._encode(self, messages))
+
+    def _was_just_master(self) -> bool:
+        """Has the switch said just now that this controller is its master?"""
+        return False
+
+    def _take_role(self, reply: RoleReply | bool | None) -> None:
+        if reply is False or (isinstance(reply, RoleReply) and reply.role == ofp.OFPCR_ROLE_MASTER):
+            self.release()
+            self._wake()
+        else:
+            self._listener.is_slave(self.id)
 
     def become_master(self) -> None:
         self.is_master = True
@@ -254,6 +232,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     def _queue(self, data: bytes) -> None:
         if self.is_closed:
+            return
+        if self.held is not None:
+            self.held += data
             return
         if not self.unsent:
             self._wake()

@@ -1,6 +1,7 @@
 """Outgoing: the bytes that are to be sent to a switch, of which those that would change something can be dropped.
 
-Messages are dropped as a whole.  What the socket has been offered stays: it may be on its way.
+Messages are dropped as a whole.  What the socket has been offered stays: it may be on its way.  From ``hold`` to
+``release`` all that is to be sent waits, in order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,17 @@ class Outgoing:
         self.unsent = bytearray()  # what is appended are whole messages
         self._begun = 0  # bytes at its beginning that are the rest of a message
         self._offered = 0  # bytes there that the socket has been offered
+        self.held: bytearray | None = None  # what is to be sent later
+
+    def hold(self) -> None:
+        self.held = bytearray()
+
+    def release(self) -> None:
+        self._append_held()
+
+    def _append_held(self) -> None:
+        held, self.held = self.held, None
+        self.unsent += held or b""
 
     def next_to_send(self, most: int) -> bytes:
         """The first bytes; ``sent`` has to follow."""
@@ -39,6 +51,7 @@ class Outgoing:
 
     def drop_writes(self) -> int:
         """→ how many messages are not sent."""
+        self._append_held()
         queued, at, dropped = bytes(self.unsent), self._begun, 0
         while at < self._offered:
             at += _length(queued, at)

@@ -355,7 +355,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _begin_anew(self, kept: Collection[int] = ()) -> None:
         now = time.monotonic()
-        self.controller.begin_anew(now, kept, self._cluster.leads())
+        self.controller.begin_anew(kept, self._cluster.leads())
         self._confirmations.clear()
         self._late.clear()
         self._react(self.controller.drain_edges(self._drained, now))

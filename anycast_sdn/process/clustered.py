@@ -79,7 +79,7 @@ class Clustered:
         _warn_of(options, self._etcd)
         self.store = EtcdStore(self._mirror, f"etcd {', '.join(options.endpoints)}")
         place = options.peer or usual_place(options.endpoints)
-        self._peers = Peers(PeerOptions(place, options.tls), self._mirror, member)
+        self._peers = Peers(PeerOptions(place, options.tls, options.advertised), self._mirror, member)
         self._switches = {switch.dpid: switch.name for switch in network.switches}
         self.cluster = EtcdCluster(
             self._mirror, self._lease, member, options.member, rest, self._switches, self._peers.url

@@ -34,7 +34,8 @@ class EtcdOptions:
     member: str
     tls: Tls
     user: User | None = None
-    peer: tuple[str, int] | None = None  # where other members connect; None: see ``peers.usual_place``
+    peer: tuple[str, int] | None = None  # where it listens for other members; None: see ``peers.usual_place``
+    advertised: tuple[str, int] | None = None  # where they connect; None: there
 
 
 @dataclass(frozen=True)

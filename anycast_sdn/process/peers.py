@@ -31,7 +31,7 @@ from anycast_sdn.api import endpoints, server
 from anycast_sdn.api.access import Access
 from anycast_sdn.api.any_member import AnyMember, BetweenMembers, Leader
 from anycast_sdn.api.endpoints import Endpoint
-from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer
+from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer, Silent
 from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.streams import Stream
 from anycast_sdn.api.tls import Tls
@@ -41,7 +41,7 @@ from anycast_sdn.cluster.overview import OF_OVERVIEW, overview
 from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
-from anycast_sdn.core.words import listed
+from anycast_sdn.core.words import address, listed
 from anycast_sdn.etcd.client import EtcdError, Is, Put, Value
 from anycast_sdn.etcd.client import Tls as TlsFiles
 from anycast_sdn.etcd.mirror import Mirror
@@ -62,10 +62,13 @@ _EVERYTHING = 1_000_000  # requests a second, and at once
 
 
 class PeerOptions(NamedTuple):
-    """What the command line says.  ``place``: host and port; port 0: any."""
+    """What the command line says.  ``place``: host and port; port 0: any; ``advertised``: where others reach it, if
+    that is another place.
+    """
 
     place: tuple[str, int]
     tls: TlsFiles
+    advertised: tuple[str, int] | None = None
 
 
 class Peers:
@@ -76,6 +79,7 @@ class Peers:
         self.own = member
         self._mirror = mirror
         self._tls, self._context = _tls(options.tls)
+        self._advertised = options.advertised
         self._endpoint = self._opened(options.place)
         self._access = Access(Tokens())
         self._secret = ""
@@ -99,9 +103,8 @@ class Peers:
     @property
     def url(self) -> str:
         """Where other members reach this one."""
-        host, port, *_ = self._endpoint.listener.getsockname()
-        shown = f"[{host}]" if ":" in host else host
-        return f"{self._endpoint.scheme}://{shown}:{port}"
+        host, port, *_ = self._advertised or self._endpoint.listener.getsockname()
+        return f"{self._endpoint.scheme}://{address(host, port)}"
 
     def serve(self, own: Application, leads: Callable[[], bool], report: Callable[[Event], None]) -> AnyMember:
         """``own``: REST of this member by itself; ``leads``: does it lead? → REST of any member."""
@@ -223,6 +226,8 @@ class Peers:
                     self._revoke(id, str(error))
             except NoAnswer as error:
                 LOG.debug("member %s: %s", id, error)
+                if isinstance(error, Silent):
+                    client.close()  # whoever waits for it otherwise waits for long
             except Exception:
                 LOG.exception("internal error with the stream of member %s; it goes on", id)
             self.reached.discard(id)
@@ -269,15 +274,13 @@ class Peers:
 
     def _opened(self, place: tuple[str, int]) -> Endpoint:
         host, _ = place
-        try:
-            address = ipaddress.ip_address(host.partition("%")[0])
-        except ValueError:
-            address = None
-        if address and address.is_unspecified:
-            raise ConfigurationError(f"--peer {host}: other members cannot connect to it; give an address of this host")
+        told, option = (self._advertised[0], "--advertise-peer") if self._advertised else (host, "--peer")
+        if (there := _ip(told)) and there.is_unspecified:
+            raise ConfigurationError(f"{option} {told}: other members cannot connect to it; give an address of this "
+                                     "host, or say where they reach it (--advertise-peer)")  # fmt: skip
         with listening("this member", "--peer", place):
-            endpoint = endpoints.at_address(place, (), self._tls)
-        if not self._tls and not (host == "localhost" or (address and address.is_loopback)):
+            endpoint = endpoints.at_address(place, (told,), self._tls)
+        if not self._tls and not (host == "localhost" or ((own := _ip(host)) and own.is_loopback)):
             LOG.warning("what members say to each other at %s is not encrypted: use --etcd-cert, --etcd-key and "
                         "--etcd-ca", host)  # fmt: skip
         return endpoint
@@ -334,6 +337,14 @@ def usual_place(endpoints: Iterable[str]) -> tuple[str, int]:
         if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
             return host, PORT
     return "127.0.0.1", 0
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """None: it is a name."""
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
 
 
 def _entry(secret: str) -> Token:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from anycast_sdn.control.agent_checks import Reported
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.load import LoadReport
 from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Server
 from anycast_sdn.core.times import moment_of, rfc3339
@@ -70,6 +71,16 @@ class ControllerViews:
     def end_flow(self, edge: str, number: int) -> None:
         self.flow(edge, number)
         self._app.end_flows([(edge, number)])
+
+    def masters_not_known(self) -> list[str]:
+        state = self._app.cluster_state()
+        masters = state.seen.masters if state else {}
+        return sorted({
+            state.seen.name(masters[dpid].member)
+            for dpid, switch in self._controller.switches.items()
+            if state and switch.described.client_edge and dpid in masters and masters[dpid].member != state.own
+            and not (switch.share is Share.REST and switch.knows_flows)
+        })  # fmt: skip
 
     def flow_summary(self) -> dict[str, Any]:
         return flows.flow_summary(self._controller, self._app.counters)

@@ -1,4 +1,4 @@
-"""The benchmark: nine tables, printed and as JSON.  Started by ``tests/bench/run``.
+"""The benchmark: ten tables, printed and as JSON.  Started by ``tests/bench/run``.
 
 Every comparison is taken in one run, in turns, in several rounds; tables show medians and, in brackets,
 the least and the most.  Each table has a directory of its own; what it has measured is written as soon as it is done,
@@ -30,6 +30,7 @@ import fabric  # noqa: E402
 import holds  # noqa: E402
 import overload  # noqa: E402
 import setups  # noqa: E402
+import sharing  # noqa: E402
 import size  # noqa: E402
 import takeover  # noqa: E402
 import throughput  # noqa: E402
@@ -48,6 +49,7 @@ TABLES: dict[str, Callable[[Options], dict[str, Any]]] = {
     "holds": holds.run,
     "watching": watching.run,
     "takeover": takeover.run,
+    "sharing": sharing.run,
 }
 
 

@@ -313,7 +313,7 @@ class RestDouble:
                 page.append(flow)
         summary = {"unanswered": self.flow_count // 40, "pinned": self.flow_count - self.flow_count // 40}
         following = f"/v1/flows?limit={limit}&cursor={index}" if index < self.flow_count else None
-        return {"flows": page, "next": following, "summary": summary | {"pool_exhausted": 0}}
+        return {"flows": page, "next": following, "summary": summary | {"pool_exhausted": 0}, "incomplete": []}
 
     @staticmethod
     def _selects(query: Query, flow: Json) -> bool:

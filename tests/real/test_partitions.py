@@ -117,6 +117,42 @@ def test_one_switch_is_cut_from_the_leader(scene: Scene, record_property: Record
         seen.await_new_flows()
 
 
+@shows("members do not reach each other, but etcd and the switches: nobody takes over, followers say who is missing")
+def test_members_do_not_reach_each_other(scene: Scene, record_property: Record) -> None:
+    def asked(member: Any) -> tuple[int, str]:
+        answer = member.rest("GET", "/v1/groups")
+        return answer.status, str((answer.body or {}).get("detail", ""))
+
+    def unreached(member: Any) -> set[str]:
+        reasons = member.rest("GET", "/healthz").body["reasons"]
+        return {reason["subject"]["name"] for reason in reasons if reason["code"] == "member.unreached"}
+
+    with outcome(scene, record_property) as seen:
+        leader, *followers = sorted(scene.members, key=lambda member: member is not seen.leader)
+        until(lambda: is_agreed(scene), "all members know whom switches obey")
+        until(lambda: all(asked(member)[0] == 200 for member in followers), "REST works on any member")
+        before = obeyed(leader), len(leader.switches.replies)
+        for member in scene.members:
+            member.peers.swallow()
+        until(lambda: {503} == {asked(member)[0] for member in followers}, "followers cannot ask the leader", NOTICED_S)
+        for member in followers:
+            status, detail = asked(member)
+            assert (status, leader.name in detail) == (503, True), detail
+            answer = member.rest("PUT", "/v1/groups/other", {"prefixes": ["198.18.9.9/32"]})
+            assert (answer.status, "nothing was done" in answer.body["detail"]) == (503, True), answer
+        until(lambda: all(map(unreached, scene.members)), "all members say that they do not reach others", NOTICED_S)
+        seen.await_new_flows()
+        assert leader.rest("GET", "/v1/groups").status == 200
+        time.sleep(max(0.0, seen.since_s + 6 - time.monotonic()))  # three times the time of a lease
+        assert scene.controllers.leader() is leader
+        assert (obeyed(leader), len(leader.switches.replies)) == before, "nobody has asked for a switch"
+        for member in scene.members:
+            member.peers.restore()
+        until(lambda: all(asked(member)[0] == 200 for member in followers), "REST works on any member again", NOTICED_S)
+        until(lambda: not any(map(unreached, scene.members)), "all members reach each other", NOTICED_S)
+        assert scene.controllers.leader() is leader
+
+
 @shows("an etcd member is killed every few seconds")
 def test_members_of_etcd_are_killed_one_after_the_other(scene: Scene, record_property: Record) -> None:
     etcd = scene.controllers.etcd

@@ -131,7 +131,7 @@ def test_each_step_is_known_whatever_the_clock_of_samples_does() -> None:
 def test_what_was_counted_before_the_controller_began_anew_is_not_subtracted() -> None:
     watched = Watched()
     watched.advance(20, flows=2)
-    watched.net.controller.begin_anew(watched.net.now)
+    watched.net.controller.begin_anew()
     watched.net._connect_all()
     watched.advance(10)
     watched.advance(10, flows=1)

@@ -76,7 +76,7 @@ def test_who_has_forgotten_is_as_at_its_start(build):
     net.restart_controller()
     net.settle()
     fresh = net._new_controller(net.controller.groups)
-    net.controller.begin_anew(net.now)
+    net.controller.begin_anew()
     while net.controller.is_busy():
         net.controller.work(net.now)
     for dpid, switch in net.controller.switches.items():
@@ -93,7 +93,7 @@ def test_who_has_forgotten_is_as_at_its_start(build):
 
 def test_it_knows_enrolments_that_change_after_it_has_forgotten(build):
     net = build("figure1", "as2")
-    net.controller.begin_anew(net.now)
+    net.controller.begin_anew()
     net.controller.set_groups(web(net.network, "as3"), net.now)
     net._connect_all()
     net.channels._disconnected.clear()
@@ -107,7 +107,7 @@ def test_it_knows_enrolments_that_change_after_it_has_forgotten(build):
 @pytest.mark.parametrize("drained", [(), ("ars2",)])
 def test_drained_edges_are_told_anew(build, drained):
     net = build("figure1", "as2", "as3")
-    net.controller.begin_anew(net.now)
+    net.controller.begin_anew()
     net.controller.drain_edges(drained, net.now)
     net._connect_all()
     net.settle()

@@ -25,7 +25,7 @@ from anycast_sdn.fabric.egress import Route
 from anycast_sdn.fabric.routing import Routing
 from anycast_sdn.simulation.network import SimulatedNetwork
 
-SMALLEST = Pace(prefixes=1, enrolled=1, changes=1, routes=1, rounds=1, compared=1)
+SMALLEST = Pace(prefixes=1, enrolled=1, changes=1, routes=1, rounds=1, compared=1, told=1)
 UPLINK = replace(topology("legacy-core").uplinks[0], edge="arh1", port=77)
 FACTS = replace(topology("figure1"), uplinks=(UPLINK,))
 ROUTER = Host("r1", UPLINK.name, UPLINK.port, UPLINK.routers)

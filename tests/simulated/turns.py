@@ -21,7 +21,7 @@ class Turns:
         before = net.controller
         net.channels.term += 1
         net.channels.replace_controller(controller)
-        before.begin_anew(net.now)
+        before.begin_anew()
         while before.is_busy():
             before.work(net.now)
         return net._connect_all()

@@ -146,6 +146,9 @@ class Facts:
     def flow_summary(self) -> dict[str, Any]:
         return {"pool_exhausted": 2}
 
+    def masters_not_known(self) -> list[str]:
+        return self.silent
+
     def switches(self, turn: Any = None) -> list[dict[str, Any]]:
         return [{"name": "arh1", "pool": {"size": 254, "leased": 3}}]
 

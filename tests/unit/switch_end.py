@@ -9,11 +9,12 @@ from typing import Any
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import codec
-from anycast_sdn.openflow.connection import Connection, State
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.pipeline import cookie
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import AddFlow, FlowRule, Message
+from anycast_sdn.openflow.states import State
 
 DPID = 0xA1
 RULE = FlowRule(Table.ROUTES, 1, (), cookie(Kind.BINDING_IN, 5))

@@ -5,8 +5,8 @@ pointer or the focus is in it.  A row opens to the record of its decision.
 */
 
 import { html } from '../template.js';
-import { duration, number } from '../format.js';
-import { SPACE, cell, empty, endpoint, icon, option, tableHead } from '../parts.js';
+import { duration, listed, number } from '../format.js';
+import { SPACE, cell, empty, endpoint, icon, option, status, tableHead } from '../parts.js';
 import { EDGES, resource, SERVICES } from '../resources.js';
 import { address } from '../router.js';
 import { decision } from './decision.js';
@@ -128,11 +128,14 @@ function tools(app, shown) {
 function list(app, shown) {
   if (!shown) return html`<p class="empty">${app.error(pathOf(app))?.message ?? 'Loading.'}</p>`;
   const asked = FILTERS.some((name) => app.route.query.get(name));
+  const masters = shown.incomplete ?? []; // a controller of an earlier release does not say it
+  const missing = masters.length > 0 && html`<p class="pad">${status('warning', 'Some flows are missing:')} those whose master is ${
+    listed(masters)} are not known now.</p>`;
   const named = outside(app, shown.flows);
   if (!shown.flows.length && !named) {
-    return asked ? empty('No flow matches. Clear a filter, or ask “Who had it?” for flows that have ended.') : empty('No flows yet.');
+    return html`${missing}${asked ? empty('No flow matches. Clear a filter, or ask “Who had it?” for flows that have ended.') : empty('No flows yet.')}`;
   }
-  return html`<div class="scrolls"><table class="cards"><caption class="unseen">Flows, the latest first</caption>${
+  return html`${missing}<div class="scrolls"><table class="cards"><caption class="unseen">Flows, the latest first</caption>${
     tableHead('Flow', 'State', 'H', 'ANY', 'Protocol', 'PR1X', 'ASg', 'Group', '>Age')}<tbody>${
     [...(named ? [named] : []), ...shown.flows].map((flow) => rows(app, flow))}</tbody></table></div>${ended(app)}${pages(app, shown)}`;
 }

@@ -12,6 +12,7 @@ import subprocess
 import pytest
 
 from anycast_sdn.cli import main
+from anycast_sdn.cli.listings import written
 from tests.unit.command_line import COMMAND, answering, complaint
 
 USE = {"size": 254, "leased": 3, "resting": 1, "free": 250}
@@ -182,3 +183,9 @@ def test_an_interrupt_ends_a_command_quietly() -> None:
                 os.kill(process.pid, signal.SIGINT)
                 _, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (130, b"")
+
+
+def test_flows_whose_master_is_not_heard_are_said_to_be_missing() -> None:
+    assert written("flows", {"flows": [], "incomplete": []}) == "no flows"
+    shown = written("flows", {"flows": [], "incomplete": ["m1", "m2"]})
+    assert shown.splitlines()[-1] == "missing are flows whose master is m1, m2: they are not known now"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from unittest.mock import MagicMock
 
 import pytest
+from os_ken.ofproto import ofproto_v1_3 as ofp
 
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.channel import JUST_S, Channel
 from anycast_sdn.openflow.decoding import BadMessage
-from tests.unit.switch_end import DPID, HELLO, Recorder, features
+from anycast_sdn.openflow.rules import EndConnection
+from tests.unit.switch_end import DPID, HELLO, Recorder, features, message
 
 
 @pytest.fixture
@@ -105,3 +108,24 @@ def test_nothing_overtakes_what_the_writer_is_sending(at_rest: Channel, socket: 
     at_rest._flush()
     assert [call.args for call in socket.send.call_args_list] == [(b"before",), (REPLY,)]
     socket.fd.send.assert_not_called()
+
+
+def test_a_switch_that_has_said_who_its_master_is_is_not_asked_again_for_a_moment(
+    at_rest: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asked() -> bool:
+        at_rest.send([EndConnection(4, bytes(4), bytes(4), 17, 40000, 53)])
+        waits = at_rest.held is not None
+        if waits:
+            xid = int.from_bytes(at_rest.unsent[-20:-16], "big")
+            at_rest.receive(message(ofp.OFPT_ROLE_REPLY, struct.pack("!I4xQ", ofp.OFPCR_ROLE_MASTER, 7), xid))
+            at_rest.handle(1)
+            assert at_rest.held is None
+        return waits
+
+    now = 100.0
+    monkeypatch.setattr("anycast_sdn.openflow.channel.time.monotonic", lambda: now)
+    at_rest.ask_role(ofp.OFPCR_ROLE_MASTER, 7, lambda reply: None)
+    assert [asked(), asked()] == [True, False]
+    now += 2 * JUST_S
+    assert asked()

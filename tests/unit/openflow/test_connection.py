@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import codec, connection, decoding, pending
-from anycast_sdn.openflow.connection import IGNORED, TAKEN, Connection, State
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.rules import AddFlow, Barrier, GroupRule, Message, MeterRule, SetGroup, SetMeter
+from anycast_sdn.openflow.states import IGNORED, TAKEN, State
 from tests.unit.switch_end import (
     DPID,
     HELLO,

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
-from anycast_sdn.openflow.connection import State
 from anycast_sdn.openflow.flow_monitor import Update
 from anycast_sdn.openflow.rules import FlowRule
+from anycast_sdn.openflow.states import State
 from tests.unit.openflow.test_codec import as_flow_stats, decode_flow_stats
 from tests.unit.switch_end import RULE, Peer, message, multipart
 

@@ -8,18 +8,19 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow import codec
-from anycast_sdn.openflow.connection import State
 from anycast_sdn.openflow.pending import PROBE_S, RoleReply
 from anycast_sdn.openflow.rules import (
     AddFlow,
     Barrier,
     DeleteFlow,
+    EndConnection,
     GroupRule,
     Message,
     PacketOut,
     ReportExpired,
     SetGroup,
 )
+from anycast_sdn.openflow.states import State
 from tests.unit.switch_end import PACKET_IN, RULE, WELL_FORMED, Peer, error, message, multipart
 
 BARRIER = 8  # bytes of such a request
@@ -190,3 +191,53 @@ def test_a_master_again_sends_and_hears_as_before() -> None:
     peer.say(PACKET_IN)
     peer.say(message(ofp.OFPT_BARRIER_REPLY, xid=codec.TICKET | 9))
     assert peer.listener.names() == ["packet_in", "confirmed"]
+
+
+# ------------------------------------------------------------------------------ what a switch takes from a slave, too
+
+
+END = EndConnection(4, bytes(4), bytes(4), 17, 40000, 53)
+Q, F, E = ofp.OFPT_ROLE_REQUEST, ofp.OFPT_FLOW_MOD, ofp.OFPT_EXPERIMENTER
+
+
+def ended() -> tuple[Peer, int]:
+    """A master among several controllers has ended a connection, and sent something after that → its question."""
+    peer = Peer()
+    xid, _ = ask(peer)
+    peer.say(reply(ofp.OFPCR_ROLE_MASTER, 7, xid))
+    peer.connection.send([AddFlow(RULE), END])
+    peer.connection.send([AddFlow(RULE), END])
+    ((kind, xid, body),) = peer.sent()
+    assert (kind, body) == (Q, struct.pack("!I4xQ", ofp.OFPCR_ROLE_NOCHANGE, 0))
+    return peer, xid
+
+
+def test_a_connection_is_ended_after_the_switch_has_said_who_its_master_is_and_all_else_waits_behind() -> None:
+    peer, xid = ended()
+    peer.say(reply(ofp.OFPCR_ROLE_MASTER, 7, xid))
+    assert [kind for kind, *_ in peer.sent()] == [F, E, F, E]
+    peer.connection.send([AddFlow(RULE)])
+    assert [kind for kind, *_ in peer.sent()] == [F]
+
+
+@pytest.mark.parametrize("says", [ofp.OFPCR_ROLE_SLAVE, ofp.OFPCR_ROLE_EQUAL, None])
+def test_a_former_master_ends_no_connection(says: int | None) -> None:
+    peer, xid = ended()
+    if says is None:
+        peer.wait(PROBE_S)
+    else:
+        peer.say(reply(says, 8, xid))
+    assert peer.listener.names() == ["is_slave"]
+    assert peer.connection.become_slave() == 4
+    peer.connection.become_master()
+    peer.connection.send([AddFlow(RULE)])
+    assert [kind for kind, *_ in peer.sent() if kind != ofp.OFPT_ECHO_REQUEST] == [F]
+
+
+def test_where_there_are_no_roles_or_no_other_controllers_a_connection_is_ended_at_once() -> None:
+    peer, xid = ended()
+    peer.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE, xid=xid))
+    assert [kind for kind, *_ in peer.sent()] == [F, E, F, E]
+    alone = Peer()
+    alone.connection.send([AddFlow(RULE), END])
+    assert [kind for kind, *_ in alone.sent()] == [F, E]

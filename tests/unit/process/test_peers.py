@@ -16,7 +16,8 @@ from anycast_sdn.api.access import Access
 from anycast_sdn.api.any_member import BetweenMembers
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
-from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer, Request
+from anycast_sdn.api.http1 import Head
+from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer, Request, Silent
 from anycast_sdn.api.server import Server
 from anycast_sdn.api.tokens import Tokens
 from anycast_sdn.cluster.keys import LEADER, MEMBERS, MemberKey
@@ -189,6 +190,27 @@ def test_who_is_missing_is_said(network: Network) -> None:
 def test_an_address_that_others_cannot_use_is_refused(host: str) -> None:
     with pytest.raises(ConfigurationError, match="--peer"):
         Peers(PeerOptions((host, 0), FILES), Mirror(FakeEtcd().client(), PREFIX), "m0-1")
+
+
+def test_others_are_told_the_address_at_which_they_reach_a_member_and_use_its_name(network: Network) -> None:
+    options = PeerOptions(("0.0.0.0", 0), FILES, ("m0.example", 16654))
+    peers = Peers(options, network.mirror, "m0-1")
+    assert peers.url == "http://m0.example:16654"
+    peers._endpoint.check_host(Head("GET", "/", "", "m0.example:16654", {}, True, 0), "172.17.0.2")
+    peers._endpoint.close()
+    with pytest.raises(ConfigurationError, match=r"--advertise-peer 0\.0\.0\.0"):
+        Peers(options._replace(advertised=("0.0.0.0", 1)), network.mirror, "m0-1")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_nobody_waits_for_a_member_that_is_silent(
+    network: Network, monkeypatch: pytest.MonkeyPatch, silent: bool
+) -> None:
+    closed: list[bool] = []
+    monkeypatch.setattr(Other, "close", lambda self: closed.append(True))
+    network.follow(monkeypatch, [b"\n", Silent("timed out", unsure=False) if silent else ENDED])
+    assert bool(closed) is silent
+    assert network.is_there
 
 
 def test_without_tls_beyond_this_machine_there_is_a_warning(

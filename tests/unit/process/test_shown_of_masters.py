@@ -6,7 +6,9 @@ import time
 
 from anycast_sdn.cluster.cluster import Claim
 from anycast_sdn.core.switch_events import SwitchConnected, SwitchLost, SwitchManaged, SwitchMastered, SwitchReleased
+from anycast_sdn.process.rest_views import ControllerViews
 from tests.unit.process.test_roles import ARH1, Controller, End, Switch
+from tests.unit.views.test_cluster import STATE
 
 
 def master() -> tuple[Controller, End]:
@@ -68,3 +70,17 @@ def test_a_leader_that_decides_on_all_but_the_flows_of_a_switch_does_not_say_tha
     assert written
     one.app.connections.manage_no_more(ARH1)
     assert not one.events(SwitchReleased)
+
+
+def test_flows_that_the_leader_does_not_know_yet_are_said_to_be_missing_with_the_name_of_their_master() -> None:
+    one, _, _ = manager()
+    views = ControllerViews(one.app)
+    assert views.masters_not_known() == []
+    one.app.cluster_state = lambda: STATE  # arh1's master is m1
+    assert views.masters_not_known() == ["m1"]
+    mirror = one.app.controller.switches[ARH1].mirror
+    mirror.begin()
+    mirror.whole()
+    assert views.masters_not_known() == []
+    one.app.connections.manage_no_more(ARH1)
+    assert views.masters_not_known() == ["m1"]
