@@ -119,7 +119,7 @@ class ControllerViews:
 
     def silent_members(self) -> list[str]:
         state = self._app.cluster_state()
-        return state.silent if state else []
+        return state.telling_nothing if state else []
 
     def replies(self, group: str | None, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
         return reply_views(self._controller, group, time.monotonic(), turn)

@@ -64,6 +64,12 @@ class ClusterState:
         """The names of members that were there and are missing, or cannot be reached."""
         return sorted({*self.missing, *self.unheard})
 
+    @property
+    def telling_nothing(self) -> list[str]:
+        """As ``silent``, and those that are reached but tell nothing of themselves: of an earlier release."""
+        others = self.seen.members.keys() - self.standings.keys()
+        return sorted({*self.silent, *(self.seen.members[id].name for id in others)})
+
 
 def cluster_view(state: ClusterState, names: Mapping[int, str]) -> dict[str, Any]:
     """``names``: of all switches, by datapath id."""

@@ -105,6 +105,14 @@ def test_what_is_missing_is_named_and_is_a_reason() -> None:
     ]  # fmt: skip
 
 
+def test_a_member_that_is_reached_and_tells_nothing_of_itself_is_of_an_earlier_release() -> None:
+    """Its events do not come."""
+    assert STATE.telling_nothing == []
+    state = replace(STATE, standings={"m0-1": Standing()})
+    assert (state.telling_nothing, state.silent) == (["m1"], [])
+    assert replace(STATE, missing=["m2"], standings={}).telling_nothing == ["m0", "m1", "m2"]
+
+
 def test_a_controller_that_is_not_in_this_etcd_is_a_reason() -> None:
     (reason,) = cluster_reasons(replace(STATE, contested=[1, 2]))
     assert (reason.code, "claims 2 switches, too" in reason.sentence) == ("cluster.contested", True)
