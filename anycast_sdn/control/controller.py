@@ -405,6 +405,13 @@ class Controller(Parts):
         self.losses.told(told.lost, told.failed, told.cut)
         self.choices.told(told.choices)
 
+    def noticed(self, dpid: int, refused: Mapping[int, int], are_rules_deleted: bool) -> None:
+        """By the master of this switch: see ``share.Noticed``."""
+        for port, packets in refused.items():
+            self.switches[dpid].first_packets_refused(port, packets)
+        if are_rules_deleted:
+            self.audits[dpid].expect_missing()
+
     def tick_told(self, now: float) -> Outcome:
         """What follows for flows from what the leader has told."""
         return self.losses.work(self.groups, self.slices.pace.freed, now) if self.losses.is_busy() else Outcome()

@@ -29,4 +29,11 @@ class Told(NamedTuple):
     choices: Mapping[tuple[str, bool], Mapping[str, int]] = {}  # (group, IPv6?) → client edge → see ``Choices``
 
 
+class Noticed(NamedTuple):
+    """What a master has noticed of a switch that concerns the leader."""
+
+    refused: Mapping[int, int]  # port → how many of its first packets were refused
+    are_rules_deleted: bool  # another program has deleted rules of flows, and perhaps others
+
+
 Hosts = Mapping[Address, Neighbour | None]  # those that have come, moved, or (None) gone

@@ -25,7 +25,7 @@ from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
-from anycast_sdn.control.share import Hosts, Share
+from anycast_sdn.control.share import Hosts, Noticed, Share
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.decided import Decided
@@ -142,6 +142,7 @@ class ManagedSwitch:
         self._has_flows = False  # of ``Share.FLOWS``: they are known, and new ones may begin
         self._doubts_flows = False  # another controller has decided on them: they are forgotten before it is read
         self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
+        self._are_rules_deleted = False  # for ``pop_noticed``
         self.term = 0  # see ``Decided``
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
@@ -420,6 +421,8 @@ class ManagedSwitch:
         if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
             key = frames.parse_ip(frame).key
             if self.engine.flows.by_key(key) is None:
+                if self.share is Share.FLOWS:
+                    return Reaction(events=self._dropped([Drop.UNKNOWN_SOURCE]))  # it has gone since ``is_for_leader``
                 replies = self.neighbours.check_source(frame, key.source, in_port, now)
                 if not replies.frames:
                     self._throttle.refused(in_port)
@@ -471,6 +474,16 @@ class ManagedSwitch:
         """The leader has found them."""
         for address, neighbour in hosts.items():
             self.neighbours.told(address, neighbour)
+
+    def first_packets_refused(self, port: int, packets: int) -> None:
+        """So many were dropped, by this controller or by the switch's master: see ``Throttle``."""
+        self._throttle.refused(port, packets)
+
+    def pop_noticed(self) -> Noticed | None:
+        """What the leader has to know, since the last call; None: nothing."""
+        noticed = Noticed(self._throttle.pop_refused(), self._are_rules_deleted)
+        self._are_rules_deleted = False
+        return noticed if any(noticed) else None
 
     def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         if frames.parse_ip(frame).icmp_type < 0:
@@ -556,7 +569,9 @@ class ManagedSwitch:
         """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
         if self.reading:
             self.reading.rule_removed(cookie)
-        return self.engine.rule_removed(cookie, deleted, unused, now)
+        reaction = self.engine.rule_removed(cookie, deleted, unused, now)
+        self._are_rules_deleted |= reaction.others_deleted and self.share is Share.FLOWS
+        return reaction
 
     def rule_refused(self, cookie: int, now: float) -> Reaction:
         """The switch has answered a flow-mod with an error."""

@@ -9,6 +9,7 @@ at first and twice as long each time that this goes on, and released as soon as 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 REFUSED_PER_S = 1000
@@ -36,9 +37,14 @@ class Throttle:
     def held(self) -> frozenset[int]:
         return frozenset(port for port, flood in self._floods.items() if flood.held)
 
-    def refused(self, port: int) -> None:
-        """A first packet from this port was refused."""
-        self._refused[port] += 1
+    def refused(self, port: int, packets: int = 1) -> None:
+        """First packets from this port were refused."""
+        self._refused[port] += packets
+
+    def pop_refused(self) -> Mapping[int, int]:
+        """How many of each port were refused since the last call; another controller throttles them."""
+        refused, self._refused = self._refused, Counter()
+        return refused
 
     def tick(self, now: float) -> int | None:
         """Several times a second → how many ports are newly throttled; None: the throttled ports are the same."""

@@ -200,6 +200,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         Questions are still asked here: a slave may.
         """
         self._pass_on = pass_on
+        self.monitors.watch_no_more(self)
 
     @property
     def is_manager(self) -> bool:
@@ -211,8 +212,10 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             return
         messages, at = bytearray(data), 0
         while at < len(data):
-            kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-            if length < _HEADER.size or at + length > len(data) or kind not in _PASSED_ON:
+            if len(data) - at < _HEADER.size:
+                raise BadMessage("a message that is passed on is cut short")
+            version, kind, length, _ = _HEADER.unpack_from(data, at)
+            if length < _HEADER.size or at + length > len(data) or kind not in _PASSED_ON or version != ofp.OFP_VERSION:
                 raise BadMessage(f"message type {kind} that is passed on")
             if not data[at + 4] & codec.TICKET >> 24:  # our own requests have such numbers, too
                 messages[at + 4 : at + 8] = bytes(4)
@@ -462,7 +465,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _multipart(self, xid: int, body: bytes) -> None:
         if self.monitors.are_told_of(body):
             cookies = self.monitors.take(xid, body)
-            if cookies and (self.is_master or self.is_manager):
+            if cookies and self.is_master:
                 self._listener.rules_modified(self.id, cookies)
         else:
             self._pending.answer(xid, body)

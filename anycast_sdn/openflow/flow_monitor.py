@@ -1,7 +1,8 @@
 """Flow monitors of Open vSwitch (ONF extension 187): a switch tells of changes of its rules when they happen.
 
 - A master asks for modifications alone (``watch``): the controller adds and deletes rules, and never modifies them, so
-  that its own changes cause no notifications.
+  that its own changes cause no notifications.  Who decides on a switch that has another master does not ask: of that
+  one's changes there are too many.
 - A slave asks for everything (``follow``): first all rules that there are, then each change.  A switch tells of all
   that a former master has written before it answers that somebody else is the master now.  If it has more to tell than
   is read in time, it pauses: until it goes on, what is known is not complete.
@@ -78,6 +79,11 @@ class Monitors:
             self._watches = self._are_used = True
             switch.ask_or_do_without(ofp.OFPT_MULTIPART_REQUEST, _request(_WATCH, _MODIFY))
 
+    def watch_no_more(self, switch: Asked) -> None:
+        if self._watches:
+            self._watches = False
+            _cancel(switch, _WATCH)
+
     def follow(self, switch: Asked, follower: Follower) -> None:
         """``follower`` is told of all rules, and then of every change, until ``follow_no_more``."""
         self.follow_no_more(switch)
@@ -90,8 +96,7 @@ class Monitors:
     def follow_no_more(self, switch: Asked) -> None:
         if self._follower:
             self._follower = None
-            cancelled = _extension(nicira.FLOW_MONITOR) + self._followed.to_bytes(4, "big")
-            switch.ask_or_do_without(ofp.OFPT_EXPERIMENTER, cancelled)
+            _cancel(switch, self._followed)
 
     def are_told_of(self, body: bytes) -> bool:
         """Is this multipart reply for them?"""
@@ -120,6 +125,11 @@ class Monitors:
             self._is_paused = pauses
             if self._follower:
                 self._follower.paused(pauses)
+
+
+def _cancel(switch: Asked, monitor: int) -> None:
+    cancelled = _extension(nicira.FLOW_MONITOR) + monitor.to_bytes(4, "big")
+    switch.ask_or_do_without(ofp.OFPT_EXPERIMENTER, cancelled)
 
 
 def _extension(subtype: int) -> bytes:

@@ -14,7 +14,7 @@ from functools import partial
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features, Tried
-from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, cookie
+from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
@@ -29,6 +29,8 @@ from anycast_sdn.openflow.trials import Trials
 
 _ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
 _WITHOUT_FLOWS = ((cookie(Kind.TOO_LARGE), COOKIE_KIND_MASK), (0, ~COOKIE_KIND_MASK & (1 << 64) - 1))
+
+_ALL_BUT_FLOWS = [DeleteCookie(cookie(kind)) for kind in Kind if kind not in BINDING_KINDS.values()]
 
 Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 
@@ -52,7 +54,8 @@ class Introduction:
         note_tried: Callable[[Tried], None] = lambda tried: None,
         flows: bool = True,
     ) -> None:
-        """``tried``: what another controller has found, which counts if the switch describes itself as it did then;
+        """``tried``: what another controller has found, which counts if that is the switch's master now, or if the
+        switch describes itself as it did then;
         ``note_tried``: called with what has been found here; ``flows``: is it asked for the rules of flows,
         too?
         """
@@ -82,10 +85,13 @@ class Introduction:
             self._description = decoding.decode_description(body)
             open_vswitch = any("Open vSwitch" in words for words in self._description)
             self._features = replace(self._features, open_vswitch=open_vswitch)
-        if self._features.open_vswitch:
+        manages = self._switch.is_manager
+        if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
-        if self._tried and self._tried.description == self._description:
+        if self._tried and (manages or self._tried.description == self._description):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
+            self._ask_meter_features()
+        elif manages:  # nothing can be tried out, where another controller is the master
             self._ask_meter_features()
         else:
             Trials(self._switch, self._features, self._take_features).begin()
@@ -156,7 +162,7 @@ class Introduction:
             self._may_ask_again = False
             self._ask_flows()
             return
-        self._switch.send([DeleteEverything()])
+        self._switch.send(_ALL_BUT_FLOWS if self._switch.is_manager else [DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters, unlisted=True), self._features, self._ports)
 
 

@@ -186,8 +186,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         switch = self.controller.switches[dpid]
         if self.sharing is None or switch.share is not Share.FLOWS or not switch.is_for_leader(*message):
             return False
-        cookie, port, frame = message
-        self.sharing.pass_on(dpid, "packet_in", cookie, port, frame.hex())
+        self.sharing.pass_on_packet(dpid, "packet_in", message)
         return True
 
     def _pass_on(self, dpid: int, event: str, *arguments: object) -> bool:
@@ -217,8 +216,11 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                     hub.sleep(0)
 
     def ttl_expired(self, dpid: int, message: decoding.PacketInMessage) -> None:
-        cookie, port, frame = message
-        if dpid in self.connections and not self._pass_on(dpid, "ttl_expired", cookie, port, frame.hex()):
+        if dpid not in self.connections:
+            return
+        if self.sharing and self.controller.switches[dpid].share is Share.FLOWS:
+            self.sharing.pass_on_packet(dpid, "ttl_expired", message)
+        else:
             self._react(self.controller.ttl_expired(dpid, message.in_port, message.frame, time.monotonic()))
 
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
@@ -251,6 +253,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
+            if others := [cookie for cookie in cookies if not binding_of(cookie)]:
+                self._pass_on(dpid, "rules_modified", others)
             self.inspections.modified(self.connections.channels[dpid], cookies)
 
     def port_changed(self, dpid: int, port: int, up: bool) -> None:
@@ -506,7 +510,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def share(self, lines: Lines, cluster: Masters) -> None:
         """From now on, in a cluster where switches may have several masters."""
         self.sharing = Sharing(
-            self.controller, cluster, self.connections, lines, self._react, self, self.succession.tried
+            self.controller, cluster, self.connections, lines, self._react, self
         )
         self.connections.shares = True
         self.when_it_begins_anew(self.sharing.begin_anew)

@@ -17,34 +17,37 @@ The rules this file keeps:
 - Where a stream between the two was broken, lines may be lost: then it is as if the switch had disconnected, and had
   connected anew.
 - Lines of the leader have its term.  A master takes them from the latest leader that it has heard of.
+- A line that cannot be read is dropped, and logged once (``sharing_lines``).
+- A flood of packets at one port does not fill the lines: ``PACKETS_A_BEAT`` of them are passed on, others are shed.
 - Where hosts are is said before what is written: a first packet that is sent again meets it.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.view import Master
-from anycast_sdn.control import noted
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share, Told
-from anycast_sdn.core.model import Neighbour, Prefix
 from anycast_sdn.openflow.decoding import BadMessage, PacketInMessage
 from anycast_sdn.openflow.features import Tried
+from anycast_sdn.process import sharing_lines
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.sharing_lines import BadLine, Heard, Held, Hosts, Writes
 
 LOG = logging.getLogger(__name__)
+_Line = TypeVar("_Line")
 
 HOLDS, HEARD, TOLD, HOSTS, WRITES = "holds", "heard", "told", "hosts", "writes"
+PACKETS_A_BEAT = 100  # of one port
 AGAIN_S = 0.5  # what a master holds is said so often
 SILENT_S = 3.0  # a master that has not said for so long what it holds counts as gone
 
@@ -72,14 +75,6 @@ class Masters(Cluster, Protocol):
         """The id of the one that etcd names."""
 
 
-class _Held(NamedTuple):
-    """What a master has said of a switch."""
-
-    generation: int
-    begun: int  # how often it has begun to listen to the leader
-    tried: Tried | None
-
-
 class By(NamedTuple):
     """How the leader manages a switch."""
 
@@ -97,102 +92,130 @@ class Sharing:
         lines: Lines,
         react: Callable[[Outcome], None],
         listener: Any,
-        tried: Callable[[int], Tried | None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``listener``: is told what switches have sent, as by their connections; ``tried``: see ``Succession``."""
+        """``listener``: is told what switches have sent, as by their connections."""
         self._controller = controller
         self._cluster = cluster
         self._connections = connections
         self._lines = lines
         self._react = react
         self._listener = listener
-        self._tried = tried
         self._clock = clock
-        self._held: dict[str, tuple[float, dict[int, _Held]]] = {}  # member → when it has said so, and what it holds
+        self._held: dict[str, tuple[float, dict[int, Held]]] = {}  # member → when it has said so, and what it holds
         self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
         self._told: Told | None = None  # to others; None: they have to be told everything
         self._heard: Told | None = None  # from the leader
         self._term = 0  # of the latest leader that was heard
-        for topic, take in ((HOLDS, self._hear_holds), (HEARD, self._hear_heard), (TOLD, self._hear_told),
-                            (HOSTS, self._hear_hosts), (WRITES, self._hear_writes)):  # fmt: skip
-            lines.listen(topic, take)
+        self._passed_on: Counter[tuple[int, int]] = Counter()  # packets of (switch, port) since the last beat
+        self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
+        self._listen(HOLDS, sharing_lines.read_holds, self._hear_holds)
+        self._listen(HEARD, sharing_lines.read_heard, self._hear_heard)
+        self._listen(TOLD, sharing_lines.read_told, self._hear_told)
+        self._listen(HOSTS, sharing_lines.read_hosts, self._hear_hosts)
+        self._listen(WRITES, sharing_lines.read_writes, self._hear_writes)
+
+    def _listen(self, topic: str, read: Callable[[str], _Line], take: Callable[[str, _Line], None]) -> None:
+        def hear(member: str, text: str) -> None:
+            try:
+                line = read(text)
+            except BadLine as error:
+                self._drop(member, topic, error)
+            else:
+                take(member, line)
+
+        self._lines.listen(topic, hear)
+
+    def _drop(self, member: str, topic: str, error: Exception) -> None:
+        if (member, topic) not in self._unread:
+            self._unread.add((member, topic))
+            LOG.warning("member %s says of %s what cannot be used, and is ignored: %s", member, topic, error)
 
     # ---------------------------------------------------------------- a master
 
     def beat(self) -> None:
         """To be called several times a second."""
         self._say_what_is_held()
+        self._say_what_was_noticed()
         self._look()
         self._tell()
 
     def _say_what_is_held(self) -> None:
-        held: dict[str, Any] = {}
+        held = {}
         for dpid, switch in self._controller.switches.items():
             if switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid):
-                tried = self._tried(dpid)
-                begun = self._lines.begun(self._cluster.leader())
-                note = noted.tried_note(tried) if tried else ""
-                held[format(dpid, "x")] = [self._connections.generation(dpid), begun, note]
-        said, now = json.dumps(held), self._clock()
+                begun, tried = self._lines.begun(self._cluster.leader()), Tried((), switch.features)
+                held[dpid] = Held(self._connections.generation(dpid), begun, tried)
+        said, now = sharing_lines.holds(held), self._clock()
         if said != self._said or (held and now - self._said_at >= AGAIN_S):
             self._said, self._said_at = said, now
             self._lines.publish(HOLDS, said)
 
+    def _say_what_was_noticed(self) -> None:
+        passed_on, self._passed_on = self._passed_on, Counter()
+        for (dpid, port), packets in passed_on.items():
+            if (shed := packets - PACKETS_A_BEAT) > 0:
+                self._controller.switches[dpid].first_packets_refused(port, shed)
+                self._react(self._controller.shed(dpid, shed))
+        for dpid, switch in self._controller.switches.items():
+            if switch.share is Share.FLOWS and (noticed := switch.pop_noticed()):
+                self.pass_on(dpid, "noticed", [*noticed.refused.items()], noticed.are_rules_deleted)
+
     def pass_on(self, dpid: int, event: str, *arguments: Any) -> None:
         """To the leader: what the switch has sent.  ``event``: the name of the listener's method."""
-        generation = self._connections.generation(dpid)
-        self._lines.publish(HEARD, json.dumps([format(dpid, "x"), generation, event, *arguments]))
+        self._lines.publish(
+            HEARD, sharing_lines.heard(dpid, self._connections.generation(dpid), event, *arguments)
+        )
+
+    def pass_on_packet(self, dpid: int, event: str, message: PacketInMessage) -> None:
+        """As ``pass_on``, if its port has not sent too many since the last beat."""
+        port = dpid, message.in_port
+        self._passed_on[port] += 1
+        if self._passed_on[port] <= PACKETS_A_BEAT:
+            self.pass_on(dpid, event, message)
 
     def is_latest(self, member: str, term: int) -> bool:
         """Is a line of this term by the leader of now?"""
-        if term < max(self._term, self._cluster.term()) or self._cluster.leads():
+        known = self._cluster.term()
+        if term < max(self._term, known) or self._cluster.leads():
             return False
+        if term == known and self._cluster.leader() not in ("", member):
+            return False  # another one leads in this term
         self._term = term
         return True
 
-    def _hear_told(self, member: str, text: str) -> None:
-        term, told = json.loads(text)
+    def _hear_told(self, member: str, line: tuple[int, Told]) -> None:
+        term, told = line
         if self.is_latest(member, term):
-            self._heard = _told_of(told)
-            self._controller.be_told(self._heard)
+            self._heard = told
+            self._controller.be_told(told)
 
     def begin_anew(self) -> None:
         """The controller has forgotten what it was told."""
         if self._heard and not self._cluster.leads():
             self._controller.be_told(self._heard)
 
-    def _hear_hosts(self, member: str, text: str) -> None:
-        term, dpid, hosts = json.loads(text)
-        switch = self._controller.switches.get(int(dpid, 16))
-        if switch and switch.share is Share.FLOWS and self.is_latest(member, term):
-            switch.set_hosts({
-                bytes.fromhex(address): Neighbour(bytes.fromhex(there[0]), there[1]) if there else None
-                for address, there in hosts.items()
-            })  # fmt: skip
+    def _hear_hosts(self, member: str, line: Hosts) -> None:
+        switch = self._controller.switches.get(line.dpid)
+        if switch and switch.share is Share.FLOWS and self.is_latest(member, line.term):
+            switch.set_hosts(line.hosts)
 
-    def _hear_writes(self, member: str, text: str) -> None:
-        term, dpid, generation, data = text.split(" ")
-        number = int(dpid, 16)
-        switch, channel = self._controller.switches.get(number), self._connections.channels.get(number)
+    def _hear_writes(self, member: str, line: Writes) -> None:
+        switch, channel = self._controller.switches.get(line.dpid), self._connections.channels.get(line.dpid)
         if not (switch and channel and switch.share is Share.FLOWS):
             return
-        if self._connections.generation(number) != int(generation):
+        if self._connections.generation(line.dpid) != line.generation:
             return
-        if self.is_latest(member, int(term)) and self._cluster.is_master(number):
+        if self.is_latest(member, line.term) and self._cluster.is_master(line.dpid):
             try:
-                channel.send_for_another(base64.b64decode(data))
+                channel.send_for_another(line.data)
             except BadMessage as error:
-                LOG.warning("member %s: %s", member, error)
+                self._drop(member, WRITES, error)
 
     # ---------------------------------------------------------------- the leader
 
-    def _hear_holds(self, member: str, text: str) -> None:
-        held = {
-            int(dpid, 16): _Held(generation, begun, noted.tried(note or None))
-            for dpid, (generation, begun, note) in json.loads(text).items()
-        }
+    def _hear_holds(self, member: str, held: dict[int, Held]) -> None:
         self._held[member] = self._clock(), held
         self._look()
 
@@ -232,14 +255,11 @@ class Sharing:
     def _write(self, dpid: int, generation: int, data: bytes) -> None:
         self.say_hosts(dpid)
         if data:
-            text = base64.b64encode(data).decode()
-            self._lines.publish(WRITES, f"{self._cluster.term()} {dpid:x} {generation} {text}")
+            self._lines.publish(WRITES, sharing_lines.writes(self._cluster.term(), dpid, generation, data))
 
     def say_hosts(self, dpid: int) -> None:
         if hosts := self._controller.switches[dpid].pop_hosts():
-            places = {address: there and [there.mac.hex(), there.port] for address, there in hosts.items()}
-            shown = {address.hex(): place for address, place in places.items()}
-            self._lines.publish(HOSTS, json.dumps([self._cluster.term(), format(dpid, "x"), shown]))
+            self._lines.publish(HOSTS, sharing_lines.hosts(self._cluster.term(), dpid, hosts))
 
     def _tell(self) -> None:
         if not self._managed:
@@ -251,54 +271,24 @@ class Sharing:
         told = self._controller.told()
         if told != self._told:
             self._told = self._heard = told
-            self._lines.publish(TOLD, json.dumps([self._cluster.term(), _shown(told)]))
+            self._lines.publish(TOLD, sharing_lines.told(self._cluster.term(), told))
 
     def tell_now(self) -> None:
         """Something has been decided that flows depend on."""
         if self._cluster.leads():
             self._tell()
 
-    def _hear_heard(self, member: str, text: str) -> None:
-        number, generation, event, *arguments = json.loads(text)
-        dpid = int(number, 16)
-        by = self._managed.get(dpid)
-        if by and (by.member, by.generation) == (member, generation) and event in _HEARD:
-            self._take(dpid, event, arguments)
+    def _hear_heard(self, member: str, line: Heard) -> None:
+        by = self._managed.get(line.dpid)
+        if by and (by.member, by.generation) == (member, line.generation):
+            self._take(*line)
 
     @isolated
-    def _take(self, dpid: int, event: str, arguments: list[Any]) -> None:
-        if event in ("packet_in", "ttl_expired"):
-            cookie, port, frame = arguments
-            message = PacketInMessage(cookie, port, bytes.fromhex(frame))
-            if event == "packet_in":
-                self._react(self._controller.packet_in(dpid, *message, now=self._clock()))
-            else:
-                self._listener.ttl_expired(dpid, message)
+    def _take(self, dpid: int, generation: int, event: str, arguments: tuple[Any, ...]) -> None:
+        if event == "packet_in":
+            cookie, port, frame = arguments[0]
+            self._react(self._controller.packet_in(dpid, cookie, port, frame, self._clock()))
+        elif event == "noticed":
+            self._controller.noticed(dpid, *arguments)
         else:
             getattr(self._listener, event)(dpid, *arguments)
-
-
-_HEARD = frozenset((
-    "packet_in", "ttl_expired", "rule_removed", "rule_refused", "group_refused", "message_refused", "port_changed",
-    "confirmed",
-))  # fmt: skip
-
-
-def _shown(told: Told) -> Mapping[str, Any]:
-    return {
-        "announced": [str(prefix) for prefix in told.announced],
-        "lost": [server.hex() for server in told.lost],
-        "failed": [[group, server.hex()] for group, server in told.failed],
-        "cut": {edge: [str(prefix) for prefix in prefixes] for edge, prefixes in told.cut.items()},
-        "choices": [[*of, dict(numbers)] for of, numbers in told.choices.items()],
-    }
-
-
-def _told_of(shown: Mapping[str, Any]) -> Told:
-    return Told(
-        frozenset(map(Prefix.parse, shown["announced"])),
-        frozenset(map(bytes.fromhex, shown["lost"])),
-        frozenset((group, bytes.fromhex(server)) for group, server in shown["failed"]),
-        {edge: frozenset(map(Prefix.parse, prefixes)) for edge, prefixes in shown["cut"].items()},
-        {(group, is_v6): numbers for group, is_v6, numbers in shown["choices"]},
-    )

@@ -7,6 +7,7 @@ switches have the other one as their master; of all others, the leader is.
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -14,11 +15,13 @@ from functools import partial
 from typing import Any
 
 from anycast_sdn.cluster.view import Master
+from anycast_sdn.control import mirror
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow.decoding import PacketInMessage
@@ -27,8 +30,9 @@ from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process.sharing import Sharing
+from anycast_sdn.simulation import channels as simulated
 from anycast_sdn.simulation.audits import Audits
-from anycast_sdn.simulation.channels import CHANNEL_S, FLOWS_A_TICK, WORK_S, ControlChannels
+from anycast_sdn.simulation.channels import CHANNEL_S, WORK_S, ControlChannels
 from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, TtlExpired
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.simulation.tracker import Timeouts
@@ -147,7 +151,7 @@ class Member:
         self.sent: list[Message] = []
         self.sharing = Sharing(
             controller, Etcd(name, channels.masters), self, WireEnd(channels.wire, name),  # type: ignore[arg-type]
-            self.react, self, lambda dpid: Tried((), channels.features), lambda: channels.now,
+            self.react, self, lambda: channels.now,
         )  # fmt: skip
 
     def react(self, out: Outcome) -> None:
@@ -156,11 +160,14 @@ class Member:
     # ---------------------------------------------------------------- Connections
 
     def generation(self, dpid: int) -> int:
-        return self._of.masters[dpid].generation
+        return self._of.generation(dpid)
 
     def manage(self, dpid: int, pass_on: Callable[[bytes], None], generation: int, tried: Tried | None) -> None:
         assert tried
         self.channels[dpid].become_manager(pass_on)
+        self.read_rest(dpid, generation)
+
+    def read_rest(self, dpid: int, generation: int) -> None:
         held = self._of.held(dpid)
         without_flows = {key: rule for key, rule in held.flows.items() if not binding_of(rule.cookie)}
         self._of.read(self, dpid, replace(held, flows=without_flows), Share.REST, generation)
@@ -200,10 +207,12 @@ class SharedChannels(ControlChannels):
         self.shared = {self.dpid(name) for name in shared}
         self.masters = {dpid: Master(MASTER if dpid in self.shared else LEADER, 1, 1) for dpid in self._names}
         self.carried: list[list[Message]] = []
+        self._mirrored: dict[int, dict[int, Binding]] = {}
         self._make_members(self.controller)
 
     def _make_members(self, controller: Controller) -> None:
         master = Controller(controller.network, controller.groups, random.Random(5))
+        self._mirrored.clear()
         self.leader, self.master = Member(self, LEADER, controller), Member(self, MASTER, master)
         for member in (self.leader, self.master):
             for dpid in self._names:
@@ -234,12 +243,24 @@ class SharedChannels(ControlChannels):
             self._beat_soon(self.leader)
             return sent
         self.open(name)
-        self.masters[dpid] = self.masters[dpid]._replace(generation=self.masters[dpid].generation + 1)
         self.leader.sent, self.master.sent = [], []
-        self.read(self.master, dpid, self._held(name), Share.FLOWS, self.masters[dpid].generation)
-        self.master.sharing.beat()
-        self._clock.advance(2 * LINE_S)  # now the leader manages it
+        self.read(self.master, dpid, self._held(name), Share.FLOWS, self.generation(dpid))
+        if dpid in self.leader.sharing.managed:
+            self.leader.read_rest(dpid, self.generation(dpid))
+        else:
+            self.master.sharing.beat()
+            self._clock.advance(2 * LINE_S)  # now the leader manages it
         return self.leader.sent + self.master.sent
+
+    def generation(self, dpid: int) -> int:
+        return self.masters[dpid].generation
+
+    def move(self, name: str) -> None:
+        """The switch has been another one's since, and is the master's again: all is read anew."""
+        dpid = self.dpid(name)
+        self.masters[dpid] = self.masters[dpid]._replace(generation=self.generation(dpid) + 1)
+        self.master.react(self.master.controller.disconnected(dpid, self.now))
+        self.read(self.master, dpid, self._held(name), Share.FLOWS, self.generation(dpid))
 
     def read(self, member: Member, dpid: int, held: Tables, share: Share, generation: int) -> None:
         """A member reads the switch back, and compares it."""
@@ -296,6 +317,23 @@ class SharedChannels(ControlChannels):
         member.beat_is_queued = False
         if not member.is_frozen:
             member.sharing.beat()
+        if not self.master.is_frozen:
+            self._clock.after(LINE_S, self._mirror)
+
+    def _mirror(self) -> None:
+        """The leader gets to know what the flows are, as by ``process.mirroring``."""
+        for dpid in self.leader.sharing.managed:
+            ours, theirs = self.leader.controller.switches[dpid], self.master.controller.switches[dpid].engine.flows
+            flows = {flow.number: flow for flow in theirs}
+            if not ours.mirror.is_begun:
+                ours.mirror.begin()
+                self._mirrored.pop(dpid, None)
+            if self._mirrored.get(dpid) != flows:
+                ended = self._mirrored.get(dpid, {}).keys() - flows.keys()
+                self._mirrored[dpid] = flows
+                ours.mirror.take(json.loads(json.dumps(mirror.batch(flows.values(), ended, self.now))), self.now)
+                ours.mirror.whole()
+                self.leader.react(self.leader.controller.mirrored(dpid, self.now))
 
     def _work_of(self, member: Member) -> None:
         member.work_is_queued = False
@@ -336,7 +374,8 @@ class SharedChannels(ControlChannels):
             case PacketIn(cookie, port, frame):
                 self._clock.after(CHANNEL_S, self._packet_in, managed, cookie, port, frame)
             case TtlExpired(port, frame):
-                self._clock.after(CHANNEL_S, sharing.pass_on, dpid, "ttl_expired", 0, port, frame.hex())
+                message = PacketInMessage(0, port, frame)
+                self._clock.after(CHANNEL_S, sharing.pass_on_packet, dpid, "ttl_expired", message)
             case FlowRemoved(cookie, _, deleted, unused):
                 if binding_of(cookie):
                     self._later_at(self.master, controller.rule_removed, dpid, cookie, deleted, unused)
@@ -345,7 +384,7 @@ class SharedChannels(ControlChannels):
 
     def _packet_in(self, managed: ManagedSwitch, cookie: int, port: int, frame: bytes) -> None:
         if managed.is_for_leader(cookie, port, frame):
-            self.master.sharing.pass_on(managed.dpid, "packet_in", cookie, port, frame.hex())
+            self.master.sharing.pass_on_packet(managed.dpid, "packet_in", PacketInMessage(cookie, port, frame))
         else:
             out = self.master.controller.packet_in(managed.dpid, cookie, port, frame, self.now)
             self.master.react(out)
@@ -368,9 +407,9 @@ class SharedChannels(ControlChannels):
         self.master.react(master.tick_told(self.now))
         for dpid in self.shared:
             self.master.react(master.tick_switch(dpid, self.now))
-            self.master.react(master.tick_flows(dpid, self.now, FLOWS_A_TICK)[0])
+            self.master.react(master.tick_flows(dpid, self.now, simulated.FLOWS_A_TICK)[0])
         for dpid, sweep in master.begin_sweeps(self.now).items():
-            self._sweep(dpid, sweep, partial(master.end_some, dpid, sweep, FLOWS_A_TICK), self.master.react)
+            self._sweep(dpid, sweep, partial(master.end_some, dpid, sweep, simulated.FLOWS_A_TICK), self.master.react)
 
 
 class _Inspected:

@@ -157,7 +157,7 @@ def test_after_a_line_that_was_lost_all_flows_are_sent_anew(two: Two):
 
 def test_a_master_that_begins_anew_sends_what_it_has_then(two: Two):
     two.begin(10)
-    two.master.controller.begin_anew(1.0)
+    two.master.controller.begin_anew()
     two.master.begins()
     two.master.mirroring.begin_anew()
     two.master.flows.put(flow(77))
@@ -169,7 +169,7 @@ def test_a_master_that_begins_anew_sends_what_it_has_then(two: Two):
 
 def test_a_leader_that_begins_anew_is_sent_all(two: Two):
     two.begin(10)
-    two.leader.controller.begin_anew(1.0)
+    two.leader.controller.begin_anew()
     two.leader.begins()
     two.leader.mirroring.begin_anew()
     assert not two.leader.switch.knows_flows

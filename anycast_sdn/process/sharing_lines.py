@@ -1,0 +1,229 @@
+"""What members say to each other of shared switches (``process.sharing``): lines as text, and read again.
+
+A line is read whole before anything of it is used.  One that is not of the form that it should have raises BadLine, and
+nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+from anycast_sdn.control import noted
+from anycast_sdn.control.share import Told
+from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.openflow.decoding import PacketInMessage
+from anycast_sdn.openflow.features import Tried
+
+_Read = TypeVar("_Read")
+_Of = ParamSpec("_Of")
+
+
+class BadLine(ValueError):
+    """It is not one of ours."""
+
+
+class Held(NamedTuple):
+    """What a master says of a switch."""
+
+    generation: int
+    begun: int  # how often it has begun to listen to the leader
+    tried: Tried | None
+
+
+class Heard(NamedTuple):
+    """What a switch has sent to its master.  ``event``: the name of the listener's method."""
+
+    dpid: int
+    generation: int
+    event: str
+    arguments: tuple[Any, ...]
+
+
+class Hosts(NamedTuple):
+    term: int
+    dpid: int
+    hosts: Mapping[Address, Neighbour | None]
+
+
+class Writes(NamedTuple):
+    """``data``: messages of OpenFlow."""
+
+    term: int
+    dpid: int
+    generation: int
+    data: bytes
+
+
+def _read(read: Callable[_Of, _Read]) -> Callable[_Of, _Read]:
+    @wraps(read)
+    def checked(*arguments: _Of.args, **named: _Of.kwargs) -> _Read:
+        try:
+            return read(*arguments, **named)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise BadLine(str(error)[:200]) from error
+
+    return checked
+
+
+def _number(value: Any, bits: int = 64) -> int:
+    if type(value) is not int or value < 0 or value >> bits:
+        raise BadLine("a number is none, or too large")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    if type(value) is not bool:
+        raise BadLine("neither true nor false")
+    return value
+
+
+def _word(value: Any) -> str:
+    if type(value) is not str:
+        raise BadLine("a text is none")
+    return value
+
+
+def _port(value: Any) -> int:
+    return _number(value, 32)
+
+
+def _cookies(value: Any) -> list[int]:
+    return [_number(each) for each in value]
+
+
+def _refused(value: Any) -> dict[int, int]:
+    return {_port(port): _port(packets) for port, packets in value}
+
+
+def _address(value: str) -> Address:
+    address = bytes.fromhex(value)
+    if len(address) not in (4, 16):
+        raise BadLine("an address is none")
+    return address
+
+
+def _switch(value: str) -> int:
+    return _number(int(_word(value), 16))
+
+
+# ------------------------------------------------------------------------------ holds
+
+
+def holds(held: Mapping[int, Held]) -> str:
+    return json.dumps({
+        format(dpid, "x"): [each.generation, each.begun, noted.tried_note(each.tried) if each.tried else ""]
+        for dpid, each in held.items()
+    })  # fmt: skip
+
+
+@_read
+def read_holds(text: str) -> dict[int, Held]:
+    return {
+        _switch(dpid): Held(_number(generation), _number(begun), noted.tried(_word(note) or None))
+        for dpid, (generation, begun, note) in json.loads(text).items()
+    }
+
+
+# ------------------------------------------------------------------------------ heard
+
+_PACKET = (_number, _port, bytes.fromhex)
+_EVENTS: dict[str, tuple[Callable[[Any], Any], ...]] = {  # event → what reads each of its arguments
+    "packet_in": _PACKET,
+    "ttl_expired": _PACKET,
+    "rule_removed": (_number, _flag, _flag),
+    "rule_refused": (_number, _flag, _word),
+    "group_refused": (_port,),
+    "port_changed": (_port, _flag),
+    "confirmed": (_port,),
+    "rules_modified": (_cookies,),
+    "noticed": (_refused, _flag),
+}
+_OF_PACKETS = ("packet_in", "ttl_expired")
+
+
+def heard(dpid: int, generation: int, event: str, *arguments: Any) -> str:
+    if event in _OF_PACKETS:
+        ((cookie, port, frame),) = arguments
+        arguments = cookie, port, frame.hex()
+    return json.dumps([format(dpid, "x"), generation, event, *arguments])
+
+
+@_read
+def read_heard(text: str) -> Heard:
+    dpid, generation, event, *arguments = json.loads(text)
+    readers = _EVENTS[event]
+    read = tuple(take(each) for take, each in zip(readers, arguments, strict=True))
+    if event in _OF_PACKETS:
+        read = (PacketInMessage(*read),)
+    return Heard(_switch(dpid), _number(generation), event, read)
+
+
+# ------------------------------------------------------------------------------ told
+
+
+def told(term: int, told: Told) -> str:
+    return json.dumps([term, {
+        "announced": [str(prefix) for prefix in told.announced],
+        "lost": [server.hex() for server in told.lost],
+        "failed": [[group, server.hex()] for group, server in told.failed],
+        "cut": {edge: [str(prefix) for prefix in prefixes] for edge, prefixes in told.cut.items()},
+        "choices": [[*of, dict(numbers)] for of, numbers in told.choices.items()],
+    }])  # fmt: skip
+
+
+@_read
+def read_told(text: str) -> tuple[int, Told]:
+    """→ the leader's term, and what it tells."""
+    term, shown = json.loads(text)
+    return _number(term), Told(
+        frozenset(map(Prefix.parse, shown["announced"])),
+        frozenset(map(_address, shown["lost"])),
+        frozenset((_word(group), _address(server)) for group, server in shown["failed"]),
+        {_word(edge): frozenset(map(Prefix.parse, prefixes)) for edge, prefixes in shown["cut"].items()},
+        {(_word(group), _flag(is_v6)): _numbers(numbers) for group, is_v6, numbers in shown["choices"]},
+    )
+
+
+def _numbers(shown: Mapping[str, Any]) -> dict[str, int]:
+    return {_word(edge): _number(number) for edge, number in shown.items()}
+
+
+# ------------------------------------------------------------------------------ hosts
+
+
+def hosts(term: int, dpid: int, hosts: Mapping[Address, Neighbour | None]) -> str:
+    shown = {address.hex(): there and [there.mac.hex(), there.port] for address, there in hosts.items()}
+    return json.dumps([term, format(dpid, "x"), shown])
+
+
+@_read
+def read_hosts(text: str) -> Hosts:
+    term, dpid, shown = json.loads(text)
+    places = {_address(address): _place(there) for address, there in shown.items()}
+    return Hosts(_number(term), _switch(dpid), places)
+
+
+def _place(shown: Sequence[Any] | None) -> Neighbour | None:
+    if shown is None:
+        return None
+    mac, port = shown
+    if len(address := bytes.fromhex(mac)) != 6:
+        raise BadLine("a MAC address is none")
+    return Neighbour(address, _port(port))
+
+
+# ------------------------------------------------------------------------------ writes
+
+
+def writes(term: int, dpid: int, generation: int, data: bytes) -> str:
+    return f"{term} {dpid:x} {generation} {base64.b64encode(data).decode()}"
+
+
+@_read
+def read_writes(text: str) -> Writes:
+    term, dpid, generation, data = text.split(" ")
+    return Writes(_number(int(term)), _switch(dpid), _number(int(generation)), base64.b64decode(data, validate=True))
