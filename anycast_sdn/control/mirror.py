@@ -21,6 +21,7 @@ from struct import Struct, error
 from typing import Any
 
 from anycast_sdn.core.bindings import Binding, BindingTable, Half
+from anycast_sdn.core.first_replies import Asked, Observed, Replies
 from anycast_sdn.core.flow_events import EndedBy
 from anycast_sdn.core.model import AS_THE_EDGE, FlowKey, GroupValidity, interned
 from anycast_sdn.core.pool import PoolUse
@@ -78,6 +79,17 @@ def shown(statistics: Statistics) -> list[Any]:
     return list(statistics._replace(closed=closed))  # type: ignore[arg-type]
 
 
+def observed_shown(observed: Observed) -> list[Any] | None:
+    """To be sent as JSON; None: there is nothing to tell."""
+    if not any(observed):
+        return None
+    replies = [
+        [group, server.hex(), each.answered, each.refused, each.seconds, [round(seconds, 6) for seconds in each.times]]
+        for (group, server), each in observed.replies.items()
+    ]
+    return [replies, [[*asked, flows] for asked, flows in observed.unanswered.items()], [*map(list, observed.asked)]]
+
+
 # ------------------------------------------------------------------------------ the leader
 
 
@@ -109,6 +121,10 @@ class Mirror:
     def told(self, statistics: Sequence[Any]) -> None:
         """As ``shown``.  Raises BadBatch."""
         self.statistics = _statistics(statistics)
+
+    def observed(self, observed: Sequence[Any], now: float) -> None:
+        """What has become of first packets, as ``observed_shown``.  Raises BadBatch."""
+        self._engine.first_replies.tell(_observed(observed), now)
 
     def take(self, sent: Sequence[Any], now: float) -> None:
         """A ``batch``.  Raises BadBatch."""
@@ -174,6 +190,18 @@ class Mirror:
     def _forget(self, number: int) -> None:
         if flow := self._flows.by_number(number):
             self._flows.remove(flow)
+
+
+def _observed(sent: Sequence[Any]) -> Observed:
+    try:
+        replies, unanswered, asked = sent
+        return Observed(
+            {(group, bytes.fromhex(server)): Replies(*each) for group, server, *each in replies},
+            {Asked(*whom): flows for *whom, flows in unanswered},
+            {Asked(*whom) for whom in asked},
+        )
+    except (ValueError, TypeError) as problem:
+        raise BadBatch(str(problem)) from problem
 
 
 def _statistics(sent: Sequence[Any]) -> Statistics:

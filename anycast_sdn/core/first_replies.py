@@ -14,7 +14,7 @@ No clock; bounded.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from anycast_sdn.core.model import Address
 WAIT_S = 3.0
 MOST_ASKED = 100_000  # flows that wait; further ones are not counted
 MINUTE_S = 60.0
+MOST_TOLD = 20
 MOST_TIMES = 200  # of the times to the first reply of one server
 
 
@@ -45,6 +46,12 @@ class Replies:
     refused: int = 0
     seconds: float = 0.0  # to the first reply, of all that were answered
     times: list[float] = field(default_factory=list)  # of some
+
+    def add(self, other: Replies) -> None:
+        self.answered += other.answered
+        self.refused += other.refused
+        self.seconds += other.seconds
+        self.times += other.times[: MOST_TIMES - len(self.times)]
 
 
 class Observed(NamedTuple):
@@ -100,6 +107,7 @@ class FirstReplies:
         self._flows: dict[int, Binding] = {}  # by number, as when they began, in order of time
         self._answers: dict[int, tuple[Address, bool, float]] = {}  # number → server, is it a refusal?, seconds
         self._asked: set[Asked] = set()
+        self._told: list[Observed] = []
         self.all = Totals()
         self.of_groups: dict[str, Totals] = {}
 
@@ -128,6 +136,24 @@ class FirstReplies:
         number = flow.number
         if number in self._flows and number not in self._answers:
             self._answers[number] = server, refused, now - flow.since
+
+    def tell(self, observed: Observed, now: float) -> None:
+        """Another controller decides on the flows here, and has popped this: as if they had been here."""
+        for (group, _), replies in observed.replies.items():
+            of_group = self.of_groups.get(group) or self._new_group(group, now)
+            of_group.mark(now)
+            for totals in (of_group, self.all):
+                totals.refused += replies.refused
+                for seconds in _times(replies):
+                    totals.seconds.observe(seconds)
+        for asked, flows in observed.unanswered.items():
+            of_group = self.of_groups.get(asked.group) or self._new_group(asked.group, now)
+            of_group.mark(now)
+            of_group.unanswered += flows
+            self.all.unanswered += flows
+        self._told.append(observed)
+        if len(self._told) > MOST_TOLD:
+            self._told = [_sum(self._told)]
 
     def pop(self, now: float, most: int = MOST_ASKED) -> Observed:
         """Of up to ``most`` flows."""
@@ -162,9 +188,28 @@ class FirstReplies:
             self.all.seconds.observe(seconds)
             if len(of_server.times) < MOST_TIMES:
                 of_server.times.append(seconds)
-        return Observed(replies, unanswered, asked)
+        told, self._told = self._told, []
+        return _sum([Observed(replies, unanswered, asked), *told]) if told else Observed(replies, unanswered, asked)
 
     def _new_group(self, name: str, now: float) -> Totals:
         self.of_groups[name] = Totals()
         self.of_groups[name].mark(now)
         return self.of_groups[name]
+
+
+def _times(replies: Replies) -> Iterator[float]:
+    """To each of the first replies; where there are too many of them, the others are taken to be like these."""
+    if replies.times:
+        yield from (replies.times[number % len(replies.times)] for number in range(replies.answered))
+
+
+def _sum(observed: Iterable[Observed]) -> Observed:
+    replies: dict[tuple[str, Address], Replies] = {}
+    unanswered: Counter[Asked] = Counter()
+    asked: set[Asked] = set()
+    for each in observed:
+        for place, of_server in each.replies.items():
+            replies.setdefault(place, Replies()).add(of_server)
+        unanswered.update(each.unanswered)
+        asked |= each.asked
+    return Observed(replies, unanswered, asked)

@@ -4,6 +4,7 @@ Members say to each other, by topic:
 
     mirror     the leader, of which switches it wants the flows
     mirrored   a master, what flows are: first all of a switch, then those that have changed
+    replies    a master, what has become of first packets
     ended      the leader, flows that a master is to end
 
 The rules this file keeps:
@@ -37,10 +38,11 @@ from anycast_sdn.process.sharing import AGAIN_S, SILENT_S, By, Lines, Masters, S
 
 LOG = logging.getLogger(__name__)
 
-MIRROR, MIRRORED, ENDED = "mirror", "mirrored", "ended"
+MIRROR, MIRRORED, REPLIES, ENDED = "mirror", "mirrored", "replies", "ended"
 AT_ONCE = 400  # flows in a line
 MOST_WAITING = 2_000  # lines of masters that are not taken yet; of others all flows are sent anew
 STATISTICS_S = 0.5  # how often they are sent
+REPLIES_AT_ONCE = 5000  # flows of which it is told: some milliseconds
 
 Run = tuple[int, int]  # the leader's term, and a number
 
@@ -112,6 +114,7 @@ class Mirroring:
         self._comes = hub.Event()
         lines.listen(MIRROR, self._hear_wanted)
         lines.listen(MIRRORED, self._hear_flows)
+        lines.listen(REPLIES, self._hear_replies)
         lines.listen(ENDED, self._hear_ended)
 
     # ---------------------------------------------------------------- a master
@@ -132,6 +135,17 @@ class Mirroring:
             self._wanted = {}
         for dpid in [*self._sent.keys() | self._wanted.keys()]:
             self._send(dpid)
+        for dpid, switch in self._controller.switches.items():
+            if switch.share is Share.FLOWS and switch.described.client_edge:
+                self._send_replies(dpid)
+
+    @isolated
+    def _send_replies(self, dpid: int) -> None:
+        """Whether anybody wants it or not: what waits is not to pile up."""
+        replies = self._controller.switches[dpid].engine.first_replies
+        if shown := mirror.observed_shown(replies.pop(time.monotonic(), REPLIES_AT_ONCE)):
+            self._lines.publish(REPLIES, json.dumps([format(dpid, "x"), self._generation(dpid), shown]))
+            hub.sleep(0)
 
     @isolated
     def _send(self, dpid: int) -> None:
@@ -238,6 +252,13 @@ class Mirroring:
             self._waiting.append((member, text))
             self._comes.set()
 
+    def _hear_replies(self, member: str, text: str) -> None:
+        number, generation, shown = json.loads(text)
+        dpid = int(number, 16)
+        known = self._known.get(dpid)
+        if known and (known.by.member, known.by.generation) == (member, generation):
+            self._controller.switches[dpid].mirror.observed(shown, time.monotonic())
+
     def take_all(self, is_active: Callable[[], bool]) -> None:
         """What masters send, in slices; to be spawned."""
         while is_active():
@@ -274,7 +295,6 @@ class Mirroring:
     def begin_anew(self) -> None:
         """The controller has forgotten what it knew."""
         self._known.clear()
-        self._sent.clear()
         self._waiting.clear()
 
     def beat(self) -> None:

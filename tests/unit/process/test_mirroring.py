@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.first_replies import Asked
 from anycast_sdn.process import mirroring
 from anycast_sdn.process.mirroring import ENDED, MIRRORED, Mirroring
 from anycast_sdn.process.sharing import By
@@ -223,6 +225,33 @@ def test_flows_that_an_operator_ends_at_the_leader_are_ended_by_their_master(two
     messages = [message for out in two.master.outcomes for message in out.outbox.get(CLIENT_EDGE, ())]
     assert len(messages) == 2  # its rules are removed
     assert sum(two.leader.switch.statistics(9.0).closed.values()) <= 1
+
+
+def test_the_leader_counts_what_has_become_of_first_packets(two: Two):
+    there, here = (each.switch.engine.first_replies for each in (two.master, two.leader))
+    long_ago = time.monotonic() - 10
+    for number in range(1, 301):
+        there.asked(flow(number, since=long_ago, server=None, choice=5))
+        if number % 3:
+            there.replied(flow(number, since=long_ago), SERVER, number % 3 == 2, long_ago + (number + 0.3) / 1000)
+    two.beat()
+    two.beat()
+    observed = here.pop(time.monotonic())
+    replies = observed.replies["dns", SERVER]
+    assert (replies.answered, replies.refused, len(replies.times)) == (100, 100, 100)
+    assert replies.seconds == pytest.approx(sum((number + 0.3) / 1000 for number in range(1, 301, 3)))
+    assert observed.unanswered == {Asked("dns", False, 5): 100}
+    assert here.all.figures() == there.all.figures()
+    assert here.of_groups["dns"].figures() == there.of_groups["dns"].figures()
+    assert not any(here.pop(time.monotonic()))
+
+
+def test_what_becomes_of_first_packets_does_not_pile_up_at_a_master_that_nobody_asks(two: Two):
+    replies = two.other.switch.engine.first_replies
+    for number in range(1, 301):
+        replies.asked(flow(number, since=time.monotonic() - 10))
+    two.other.mirroring.beat()
+    assert not len(replies)
 
 
 def test_nobody_but_the_leader_of_now_ends_flows(two: Two):
