@@ -263,7 +263,7 @@ def test_a_check_that_the_controller_makes_is_critical_for_the_next_leader_until
         server = enrolled(Controller(Board(), "other"), TCP)
         group = AnycastGroup("web", (Prefix.host(packed("198.18.0.1")),), {server: Server(server)}, checks=(TCP,))
         second.app.controller.groups = Groups({"web": group})
-        second.app.controller.health.groups_changed(Groups(), second.app.controller.groups, time.monotonic())
+        second.app.controller.health.groups_changed(Groups(), second.app.controller.groups)
     states = [(name_of(TCP), CheckState(HealthStatus.CRITICAL, 0.0, "refused"))]
     note = noted.health_note(states)
     assert note
