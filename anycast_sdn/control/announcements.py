@@ -38,6 +38,7 @@ class Announcements:
         self._retiring: dict[Prefix, dict[str, float]] = {}  # switches that have withdrawn it → when retirement ends
         self._to_judge = PrefixQueue()
         self._changed = dict.fromkeys(self._announcers)
+        self._announced: frozenset[Prefix] | None = None  # see ``announced``
 
     # ---------------------------------------------------------------- what is announced
 
@@ -45,6 +46,13 @@ class Announcements:
     def announcers(self) -> Mapping[Prefix, frozenset[str]]:
         """Prefix → the switches that announce it."""
         return self._announcers
+
+    @property
+    def announced(self) -> frozenset[Prefix]:
+        """The prefixes that any switch announces: the same object until there are others."""
+        if self._announced is None:
+            self._announced = frozenset(self._announcers)
+        return self._announced
 
     def announcers_of(self, prefix: Prefix) -> frozenset[str]:
         """The switches that announce this very prefix."""
@@ -56,6 +64,7 @@ class Announcements:
     def told(self, announced: Set[Prefix]) -> None:
         """Another controller decides: these are announced."""
         self._announcers = dict.fromkeys(announced, _NONE)
+        self._announced = None
 
     def of(self, switch: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
         """What a switch always announces, and the ANY/n that it is able to serve now, as copies."""
@@ -99,6 +108,7 @@ class Announcements:
         if able is (service in self._able[switch]):
             return
         others = self.announcers_of(service) - {switch}
+        self._announced = None
         if able:
             self._able[switch].add(service)
             self._announcers[service] = others | {switch}

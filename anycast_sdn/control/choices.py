@@ -7,11 +7,15 @@ flow costs no more than looking that number up, and what is kept is bounded: the
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import islice
+from typing import TypeAlias
 
 from anycast_sdn.core.selection import Choice
 
 CHOICES_KEPT = 100_000  # candidates in all choices that are kept; some 250 bytes each
+
+Whose: TypeAlias = tuple[str, bool]  # (group, IPv6?)
 
 
 class Choices:
@@ -23,6 +27,9 @@ class Choices:
         self._kept: OrderedDict[int, Choice] = OrderedDict()  # by number
         self._last = 0
         self._candidates = 0  # in all that are kept
+        self._for_others: Mapping[Whose, Mapping[str, int]] = {}  # see ``for_others``
+        self._others: Collection[str] = ()  # their client edges
+        self._untold: dict[Whose, None] = {}  # of these the numbers are others by now
 
     def number(self, client: str, group: str, is_v6: bool) -> int:
         """Of the choice by which new flows of this client edge get their servers now; 0: there is none."""
@@ -38,15 +45,35 @@ class Choices:
     def decided(self, group: str, is_v6: bool) -> None:
         """There is another decision: new flows have others from now on."""
         self._numbers.pop((group, is_v6), None)
+        self._untold[group, is_v6] = None
 
     def forget_all(self) -> None:
         """As ``decided``, of all groups."""
+        self._untold |= dict.fromkeys(self._for_others)
         self._numbers.clear()
 
-    @property
-    def numbers(self) -> Mapping[tuple[str, bool], Mapping[str, int]]:
-        """(group, IPv6?) → client edge → its number now, where it was asked for."""
-        return self._numbers
+    def for_others(
+        self, clients: Collection[str], all: Callable[[], Iterable[Whose]], most: int
+    ) -> Mapping[Whose, Mapping[str, int]]:
+        """(group, IPv6?) → client edge → its number, where other controllers decide on the flows of these edges.
+
+        It is the same object until there are other numbers.  In one call up to ``most`` of them are found, so it takes
+        some calls until all are as they are now.  ``all``: the groups and families that there are.
+        """
+        if clients != self._others:
+            self._others, self._for_others, self._untold = clients, {}, dict.fromkeys(all())
+        if not clients:
+            self._untold.clear()
+        if self._untold:
+            found = dict(self._for_others)
+            for whose in list(islice(self._untold, max(1, most // (1 + len(clients))))):
+                del self._untold[whose]
+                numbers = {client: number for client in clients if (number := self.number(client, *whose))}
+                found.pop(whose, None)
+                if numbers:
+                    found[whose] = numbers
+            self._for_others = found
+        return self._for_others
 
     def told(self, numbers: Mapping[tuple[str, bool], Mapping[str, int]]) -> None:
         """Another controller decides: its choices have these numbers."""

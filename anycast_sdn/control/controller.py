@@ -45,6 +45,7 @@ NotPassing = Mapping[CheckName, tuple[HealthStatus, str]]  # checks of a server:
 _LLDP = frozenset((Kind.LLDP, Kind.LLDP_ELSE))
 _TO_GATEWAYS = frozenset((Kind.CHECK_ANSWER, Kind.GATEWAY_HERE, Kind.GATEWAY))  # of packets that may answer checks
 
+CHOICES_AT_ONCE = 100  # that others are told of: some milliseconds
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may still forward by cached decisions for this long
 
 
@@ -383,13 +384,15 @@ class Controller(Parts):
     # ---------------------------------------------------------------- switches that are shared with other controllers
 
     def told(self) -> Told:
-        """What the masters of single switches have to know of the network."""
-        for switch in self.switches.values():
-            if switch.share is Share.REST and switch.described.client_edge:
-                for group in self.groups:
-                    for is_v6 in {prefix.is_v6 for prefix in group.prefixes}:
-                        self.choices.number(switch.name, group.name, is_v6)
-        return Told(frozenset(self.announcements.announcers), *self.losses.known(), dict(self.choices.numbers))
+        """What the masters of single switches have to know of the network.  What is as before is the same object."""
+        edges = [name for name, switch in self.by_name.items() if switch.described.client_edge]
+        clients = tuple(name for name in edges if self.by_name[name].share is Share.REST)
+        choices = self.choices.for_others(clients, self._families, CHOICES_AT_ONCE)
+        return Told(self.announcements.announced, *self.losses.known(), choices)
+
+    def _families(self) -> Iterator[tuple[str, bool]]:
+        for group in self.groups:
+            yield from {(group.name, prefix.is_v6): None for prefix in group.prefixes}
 
     def be_told(self, told: Told) -> None:
         """By the leader.  It counts as soon as there is a switch here of which only the flows are decided on."""

@@ -97,6 +97,8 @@ class Losses:
         roles = [switch.described.client_edge for switch in self._edges.values()]
         self._remembered_s = max((role.quarantine_s for role in roles if role), default=0)  # an ended flow
         self._failed = FailedServers(self._remembered_s, takes_flows)
+        # By another controller; None: this one finds what is lost.
+        self._told: tuple[Set[Address], Set[tuple[str, Address]], Mapping[str, Set[Prefix]]] | None = None
         self._now = 0.0  # at the last tick
         self._unrouted: dict[tuple[str, Prefix], float] = {}  # (client edge, subnet) without a route → since when
         self._cut: dict[str, set[Prefix]] = {}  # client edge → the subnets whose servers are lost for it
@@ -130,6 +132,9 @@ class Losses:
 
     def told(self, lost: Set[Address], failed: Set[tuple[str, Address]], cut: Mapping[str, Set[Prefix]]) -> None:
         """Another controller finds what is lost: it is this.  The flows here are examined."""
+        if (lost, failed, cut) == self._told:
+            return
+        self._told = lost, failed, cut
         self._dead, self._cut = set(lost), {edge: set(each) for edge, each in cut.items()}
         self._failed.told(failed)
         self._to_examine |= dict.fromkeys(self._edges)

@@ -305,6 +305,11 @@ class Registry:
             known = ", ".join(switch.name for switch in self._network.switches if switch.server_edge)
             raise NotFound(f"there is no server edge {edge!a}; there are {known or 'none'}")
 
+    @property
+    def version(self) -> int:
+        """Of all that is enrolled; it grows with each change, by whichever member of a cluster."""
+        return self._version
+
     # -------------------------------------------------------------------------- inside
 
     def _change(self, decide: Decide[Result], turn: Callable[[], None] = lambda: None) -> Result:

@@ -295,14 +295,18 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- changes by operators
 
-    def set_groups(self, groups: Groups, drained_edges: Collection[str] = ()) -> None:
-        """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``."""
+    def set_groups(self, groups: Groups, drained_edges: Collection[str] = (), version: int = 0) -> None:
+        """Returns when the switches have confirmed it, or after ``CONFIRMATION_S``.  ``version``: of all of it."""
         self._react(self.controller.set_groups(groups, time.monotonic()))
         self.drain_edges(drained_edges)
-        if self.sharing:
-            self.sharing.tell_now()
+        self.enrolled(version)
         self.bgp.exchange(time.monotonic())
         self._until_confirmed()
+
+    def enrolled(self, version: int) -> None:
+        """The controller has what is enrolled as of this version."""
+        if self.sharing:
+            self.sharing.enrolled(version)
 
     def drain_edges(self, names: Collection[str]) -> None:
         self._drained = names
@@ -338,10 +342,14 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _until_confirmed(self) -> None:
         deadline = time.monotonic() + CONFIRMATION_S
-        self._late &= set(self.controller.updating())
-        while (busy := set(self.controller.updating()) - self._late) and time.monotonic() < deadline:
+        self._late &= self._updating()
+        while (busy := self._updating() - self._late) and time.monotonic() < deadline:
             hub.sleep(STEP_S)
         self._late |= busy  # later changes do not wait for these switches
+
+    def _updating(self) -> set[str]:
+        """The switches at which what is decided does not count yet, for packets or for new flows."""
+        return {*self.controller.updating(), *(self.sharing.tell_now() if self.sharing else ())}
 
     # ---------------------------------------------------------------- changes in the cluster
 

@@ -75,7 +75,7 @@ def run(
         if lifecycle:
             lifecycle.enrolments_changed()
         if app:
-            app.set_groups(groups, registry.edges)
+            app.set_groups(groups, registry.edges, registry.version)
 
     deployment = _in_etcd(etcd, network, str(rest), database) if etcd else alone(database)
     store, cluster = deployment.store, deployment.cluster
@@ -91,6 +91,7 @@ def run(
     )
     keepers = _keep(app, journal, events, deployment, binding_log)
     app.drain_edges(registry.edges)
+    app.enrolled(registry.version)
     life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
     app.when_it_begins_anew(lambda: life.begin_anew(app.controller.switches_by_name()))
     lifecycle = Lifecycle(registry, app, cluster.leads, life)

@@ -6,6 +6,7 @@ to each other, by topic:
     holds    a master, of which switches it has the flows in its memory
     heard    a master, what such a switch has sent that is not about flows
     told     the leader, what the masters have to know of the network (``control.share.Told``)
+    taken    a master, which line of these counts for its flows by now
     hosts    the leader, where hosts at a switch are
     writes   the leader, messages for a switch
 
@@ -27,7 +28,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -41,13 +42,14 @@ from anycast_sdn.openflow.features import Tried
 from anycast_sdn.process import sharing_lines
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.faults import isolated
-from anycast_sdn.process.sharing_lines import BadLine, Heard, Held, Hosts, Writes
+from anycast_sdn.process.sharing_lines import BadLine, Heard, Held, Hosts, Telling, Writes
 
 LOG = logging.getLogger(__name__)
 _Line = TypeVar("_Line")
 
-HOLDS, HEARD, TOLD, HOSTS, WRITES = "holds", "heard", "told", "hosts", "writes"
+HOLDS, HEARD, TOLD, TAKEN, HOSTS, WRITES = "holds", "heard", "told", "taken", "hosts", "writes"
 PACKETS_A_BEAT = 100  # of one port
+TAKEN_S = 1.0  # what has not been taken after so long is told again as a whole
 AGAIN_S = 0.5  # what a master holds is said so often
 SILENT_S = 3.0  # a master that has not said for so long what it holds counts as gone
 
@@ -105,14 +107,20 @@ class Sharing:
         self._held: dict[str, tuple[float, dict[int, Held]]] = {}  # member → when it has said so, and what it holds
         self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
+        self._version = 0  # of what is enrolled, as the controller has it
         self._told: Told | None = None  # to others; None: they have to be told everything
+        self._told_version, self._told_at, self._lines_told = 0, 0.0, 0
+        self._taken: dict[str, int] = {}  # member → how many of these lines it has taken, in this term
         self._heard: Told | None = None  # from the leader
+        self._heard_line: Telling | None = None  # the last one of these
+        self._is_taken = True
         self._term = 0  # of the latest leader that was heard
         self._passed_on: Counter[tuple[int, int]] = Counter()  # packets of (switch, port) since the last beat
         self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
         self._listen(HOLDS, sharing_lines.read_holds, self._hear_holds)
         self._listen(HEARD, sharing_lines.read_heard, self._hear_heard)
         self._listen(TOLD, sharing_lines.read_told, self._hear_told)
+        self._listen(TAKEN, sharing_lines.read_taken, self._hear_taken)
         self._listen(HOSTS, sharing_lines.read_hosts, self._hear_hosts)
         self._listen(WRITES, sharing_lines.read_writes, self._hear_writes)
 
@@ -185,11 +193,27 @@ class Sharing:
         self._term = term
         return True
 
-    def _hear_told(self, member: str, line: tuple[int, Told]) -> None:
-        term, told = line
-        if self.is_latest(member, term):
-            self._heard = told
-            self._controller.be_told(told)
+    def _hear_told(self, member: str, line: Telling) -> None:
+        if not self.is_latest(member, line.term):
+            return
+        last = self._heard_line
+        follows = self._heard and last and (last.term, last.number + 1) == (line.term, line.number)
+        if line.is_all or follows:
+            self._heard, self._heard_line, self._is_taken = line.after(self._heard or Told()), line, False
+            self._controller.be_told(self._heard)
+            self._take_told()
+
+    def enrolled(self, version: int) -> None:
+        """The controller has what is enrolled as of this version."""
+        self._version = version
+        self._take_told()
+
+    def _take_told(self) -> None:
+        """What the leader has told counts when what it has decided it by is known here, too."""
+        line = self._heard_line
+        if line and not self._is_taken and line.version <= self._version:
+            self._is_taken = True
+            self._lines.publish(TAKEN, sharing_lines.taken(line.term, line.number))
 
     def begin_anew(self) -> None:
         """The controller has forgotten what it was told."""
@@ -268,15 +292,30 @@ class Sharing:
             return
         for dpid in self._managed:
             self.say_hosts(dpid)
-        told = self._controller.told()
-        if told != self._told:
-            self._told = self._heard = told
-            self._lines.publish(TOLD, sharing_lines.told(self._cluster.term(), told))
+        told, now, before = self._controller.told(), self._clock(), self._told
+        if before and self._not_taken() and now - self._told_at > TAKEN_S:
+            before = None  # a line may have been lost
+        if before is None or told != before or self._version != self._told_version:
+            self._lines_told += 1
+            self._told, self._told_version, self._told_at, self._heard = told, self._version, now, told
+            line = sharing_lines.told(self._cluster.term(), self._lines_told, self._version, told, before)
+            self._lines.publish(TOLD, line)
 
-    def tell_now(self) -> None:
-        """Something has been decided that flows depend on."""
-        if self._cluster.leads():
-            self._tell()
+    def tell_now(self) -> Collection[str]:
+        """Something has been decided that flows depend on → the switches whose masters have not taken all of it yet."""
+        if not self._cluster.leads():
+            return ()
+        self._tell()
+        return self._not_taken()
+
+    def _not_taken(self) -> list[str]:
+        late = [dpid for dpid, by in self._managed.items() if self._taken.get(by.member, 0) < self._lines_told]
+        return [self._controller.switches[dpid].name for dpid in late]
+
+    def _hear_taken(self, member: str, line: tuple[int, int]) -> None:
+        term, number = line
+        if self._cluster.leads() and term == self._cluster.term():
+            self._taken[member] = number
 
     def _hear_heard(self, member: str, line: Heard) -> None:
         by = self._managed.get(line.dpid)

@@ -165,27 +165,86 @@ def read_heard(text: str) -> Heard:
 # ------------------------------------------------------------------------------ told
 
 
-def told(term: int, told: Told) -> str:
-    return json.dumps([term, {
-        "announced": [str(prefix) for prefix in told.announced],
-        "lost": [server.hex() for server in told.lost],
-        "failed": [[group, server.hex()] for group, server in told.failed],
-        "cut": {edge: [str(prefix) for prefix in prefixes] for edge, prefixes in told.cut.items()},
-        "choices": [[*of, dict(numbers)] for of, numbers in told.choices.items()],
-    }])  # fmt: skip
+class Telling(NamedTuple):
+    """What the leader has told: how it differs from what it has told before."""
+
+    term: int
+    number: int  # it counts its lines
+    version: int  # of enrolments, with which it has decided this
+    is_all: bool  # it does not matter what it has told before
+    added: frozenset[Prefix]  # that are announced
+    removed: frozenset[Prefix]
+    parts: Mapping[str, Any]  # other parts of ``Told``, where they are others than before
+
+    def after(self, before: Told) -> Told:
+        announced = frozenset() if self.is_all else before.announced
+        if self.added or self.removed:
+            announced = (announced - self.removed) | self.added
+        return (Told() if self.is_all else before)._replace(announced=announced, **self.parts)
+
+
+def told(term: int, number: int, version: int, told: Told, before: Told | None = None) -> str:
+    """``before``: what was told before; None: nothing, or it does not count."""
+    former = Told() if before is None else before
+    differs = {
+        name: shown(new)
+        for name, shown, new, old in zip(_SHOWN, _SHOWN.values(), told[1:], former[1:], strict=True)
+        if new != old
+    }
+    added = map(_shown_prefix, told.announced - former.announced)
+    removed = map(_shown_prefix, former.announced - told.announced)
+    return json.dumps([term, number, version, before is None, [*added], [*removed], differs])
+
+
+_SHOWN: Mapping[str, Callable[[Any], Any]] = {  # parts of ``Told``
+    "lost": lambda lost: [server.hex() for server in lost],
+    "failed": lambda failed: [[group, server.hex()] for group, server in failed],
+    "cut": lambda cut: {edge: [*map(_shown_prefix, prefixes)] for edge, prefixes in cut.items()},
+    "choices": lambda choices: [[*of, dict(numbers)] for of, numbers in choices.items()],
+}
 
 
 @_read
-def read_told(text: str) -> tuple[int, Told]:
-    """→ the leader's term, and what it tells."""
-    term, shown = json.loads(text)
-    return _number(term), Told(
-        frozenset(map(Prefix.parse, shown["announced"])),
-        frozenset(map(_address, shown["lost"])),
-        frozenset((_word(group), _address(server)) for group, server in shown["failed"]),
-        {_word(edge): frozenset(map(Prefix.parse, prefixes)) for edge, prefixes in shown["cut"].items()},
-        {(_word(group), _flag(is_v6)): _numbers(numbers) for group, is_v6, numbers in shown["choices"]},
-    )
+def read_told(text: str) -> Telling:
+    term, number, version, is_all, added, removed, parts = json.loads(text)
+    return Telling(
+        _number(term), _number(number), _number(version), _flag(is_all), frozenset(map(_prefix, added)),
+        frozenset(map(_prefix, removed)), {name: _READ[name](shown) for name, shown in parts.items()},
+    )  # fmt: skip
+
+
+_READ: Mapping[str, Callable[[Any], Any]] = {
+    "lost": lambda shown: frozenset(map(_address, shown)),
+    "failed": lambda shown: frozenset((_word(group), _address(server)) for group, server in shown),
+    "cut": lambda shown: {_word(edge): frozenset(map(_prefix, prefixes)) for edge, prefixes in shown.items()},
+    "choices": lambda shown: {
+        (_word(group), _flag(is_v6)): _numbers(numbers) for group, is_v6, numbers in shown
+    },
+}  # fmt: skip
+
+
+def _shown_prefix(prefix: Prefix) -> str:
+    """In less time than as text: there may be ten thousand of them."""
+    return f"{prefix.network.hex()}/{prefix.length}"
+
+
+def _prefix(shown: Any) -> Prefix:
+    network, _, length = _word(shown).partition("/")
+    prefix = Prefix(_address(network), int(length))
+    if not 0 <= prefix.length <= prefix.bits:
+        raise BadLine("a prefix is none")
+    return prefix
+
+
+def taken(term: int, number: int) -> str:
+    return json.dumps([term, number])
+
+
+@_read
+def read_taken(text: str) -> tuple[int, int]:
+    """→ term and number of a ``Telling`` of which flows are decided by now."""
+    term, number = json.loads(text)
+    return _number(term), _number(number)
 
 
 def _numbers(shown: Mapping[str, Any]) -> dict[str, int]:

@@ -67,3 +67,29 @@ def test_the_oldest_choices_are_forgotten(monkeypatch):
         numbers.append(deciding.choices.number("a1", "web", False))
         deciding.choices.forget_all()
     assert [deciding.choices.get(number) is not None for number in numbers] == [False, False, False, True, True]
+
+
+def test_other_controllers_are_told_the_numbers_of_their_client_edges_some_at_a_time():
+    deciding = Deciding()
+    choices, groups = deciding.choices, [("web", False), ("web", True), ("dns", False)]
+
+    def told(most: int = 100, clients: tuple[str, ...] = ("a1", "b1")):
+        return choices.for_others(clients, lambda: groups, most)
+
+    assert len(told(most=1)) == 1
+    now = told()
+    assert now == {whose: {each: choices.number(each, *whose) for each in ("a1", "b1")} for whose in groups[:2]}
+    asked = deciding.asked
+    assert told() is now
+    assert deciding.asked == asked
+    deciding.share = 0.5
+    choices.decided("web", True)
+    later = told()
+    assert later is not now
+    assert later["web", False] == now["web", False]
+    assert later["web", True] == {each: choices.number(each, "web", True) for each in ("a1", "b1")}
+    choices.forget_all()
+    later = told()
+    assert later == {whose: {each: choices.number(each, *whose) for each in ("a1", "b1")} for whose in groups[:2]}
+    assert told(clients=("b1",)) == {whose: {"b1": later[whose]["b1"]} for whose in groups[:2]}
+    assert not told(clients=())

@@ -40,13 +40,26 @@ EVENTS: tuple[tuple[Any, ...], ...] = (
 def test_what_is_said_is_read() -> None:
     held = {1: Held(5, 2, Tried(("a",), Features(meters=False))), 1 << 63: Held(1, 0, None)}
     assert lines.read_holds(lines.holds(held)) == held
-    assert lines.read_told(lines.told(3, TOLD)) == (3, TOLD)
+    assert lines.read_told(lines.told(3, 1, 8, TOLD)).after(Told()) == TOLD
     assert lines.read_hosts(lines.hosts(3, 1, HOSTS)) == Hosts(3, 1, HOSTS)
     assert lines.read_writes(lines.writes(3, 1, 9, b"\0\x01")) == Writes(3, 1, 9, b"\0\x01")
     for event, *arguments in EVENTS:
         assert lines.read_heard(lines.heard(1, 2, event, *arguments)) == Heard(1, 2, event, tuple(arguments))
     noticed = lines.heard(1, 2, "noticed", [(3, 40)], True)
     assert lines.read_heard(noticed) == Heard(1, 2, "noticed", ({3: 40}, True))
+
+
+def test_what_differs_is_told_alone() -> None:
+    more = Prefix.parse("198.18.7.0/24")
+    now = TOLD._replace(announced=(TOLD.announced | {more}) - {Prefix.parse("198.18.0.0/24")}, lost=frozenset())
+    line = lines.told(3, 2, 8, now, TOLD)
+    assert "choices" not in line
+    assert lines.read_told(line).after(TOLD) == now
+    same = lines.read_told(lines.told(3, 3, 9, now, now)).after(now)
+    assert same == now
+    assert same.announced is now.announced
+    assert lines.read_told(lines.told(3, 4, 9, Told(), now)).after(now) == Told()
+    assert lines.read_told(lines.told(3, 4, 9, TOLD)).after(now) == TOLD
 
 
 @pytest.mark.parametrize(
@@ -89,7 +102,7 @@ def test_whatever_comes_is_read_or_refused(read: Any, text: str) -> None:
 
 @given(st.sampled_from((
     (lines.read_holds, lines.holds({1: Held(5, 2, None)})),
-    (lines.read_told, lines.told(3, TOLD)),
+    (lines.read_told, lines.told(3, 1, 8, TOLD)),
     (lines.read_hosts, lines.hosts(3, 1, HOSTS)),
     (lines.read_writes, lines.writes(3, 1, 9, b"abc")),
     *((lines.read_heard, lines.heard(1, 2, event, *arguments)) for event, *arguments in EVENTS),
