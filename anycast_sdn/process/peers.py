@@ -163,6 +163,9 @@ class Peers:
         if self._mirror.problem:
             return f"etcd does not answer this member, so it does not know who leads: {self._mirror.problem}"
         seen = self.overview
+        if seen.leader == self.own:  # and serves no switch, which would say whether it does
+            why = self._mirror.etcd.full or "etcd has not taken what it has written last"
+            return f"this member leads by what etcd has, but is not sure of it: {why}"
         if seen.leader:
             return f"{seen.name(seen.leader)} leads, but is not there"
         here = listed([each.name for each in seen.members.values()])

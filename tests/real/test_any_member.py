@@ -64,7 +64,7 @@ def two_members(directory: Path) -> Iterator[tuple[Etcd, Any, Any]]:
         etcd = undo.enter_context(Etcd(directory))
         members = []
         for name in ("m0", "m1"):
-            (own := directory / name).mkdir()
+            (own := directory / name).mkdir(exist_ok=True)
             members.append(Member(TOPOLOGIES / "figure1.yaml", own, ("--etcd", etcd.url, "--member", name)))
             undo.enter_context(members[-1])
         for member in members:

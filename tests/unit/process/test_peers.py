@@ -22,7 +22,7 @@ from anycast_sdn.api.server import Server
 from anycast_sdn.api.tokens import Tokens
 from anycast_sdn.cluster.keys import LEADER, MEMBERS, MemberKey
 from anycast_sdn.core.model import ConfigurationError
-from anycast_sdn.etcd.client import Put, Tls
+from anycast_sdn.etcd.client import EtcdError, Put, Tls
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process import peers as module
 from anycast_sdn.process.peers import SECRET, PeerOptions, Peers, _Lines, _tls, usual_place
@@ -184,6 +184,14 @@ def test_who_is_missing_is_said(network: Network) -> None:
     network.etcd.revoke(network.lease)
     catch_up(network.mirror)
     assert network.peers.missing() == "no member leads now; there are none"
+    network.etcd.put(PREFIX + LEADER, "m0-1")
+    catch_up(network.mirror)
+    unsure = "this member leads by what etcd has, but is not sure of it: "
+    assert network.peers.missing() == f"{unsure}etcd has not taken what it has written last"
+    network.etcd.is_full = True
+    with pytest.raises(EtcdError):
+        network.mirror.etcd.transact([], [Put(f"{PREFIX}canary/m0-1", "1")])
+    assert network.peers.missing() == f"{unsure}fake: etcdserver: mvcc: database space exceeded"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
