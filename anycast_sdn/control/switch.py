@@ -143,6 +143,8 @@ class ManagedSwitch:
         self._doubts_flows = False  # another controller has decided on them: they are forgotten before it is read
         self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
         self._are_rules_deleted = False  # for ``pop_noticed``
+        self._codes: Mapping[Prefix, int] = {}  # as the leader has said last, see ``ServiceCodes``
+        self._adopts_codes = False  # those are of use when all rules have been read
         self.term = 0  # see ``Decided``
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
@@ -158,9 +160,16 @@ class ManagedSwitch:
 
     def _keep_flows(self, before: ManagedSwitch) -> None:
         self.share, self._has_flows = Share.FLOWS, before.decides_on_flows
+        self._codes = before._codes
+        self._look_at_codes()
         self.term, self.features = before.term, before.features
         for address, neighbour in before.neighbours.known():
             self.neighbours.told(address, neighbour)
+
+    def _look_at_codes(self) -> None:
+        """Whoever decides on rules of services gives their codes."""
+        if self.engine.codes:
+            self.engine.codes.gives = self.share is not Share.FLOWS
 
     def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
         """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""
@@ -259,7 +268,11 @@ class ManagedSwitch:
         self._recalled = recalled
 
     def _recall_some(self, groups: Groups, now: float) -> bool:
-        """→ were there any?"""
+        """When all rules have been read → were there any?"""
+        if self._adopts_codes:
+            self._adopts_codes = False
+            if self.engine.codes:
+                self.engine.codes.adopt(self._codes)
         recalled = self._recalled
         if recalled is None:
             return False
@@ -287,6 +300,8 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
+        self._adopts_codes = True
+        self._look_at_codes()
         flows: Reading
         if self._has_flows:
             flows = KnownFlows()
@@ -352,11 +367,16 @@ class ManagedSwitch:
     def let_go(self) -> None:
         """Another controller decides on its flows from now on.
 
-        What is known of them is where following them begins; if they cannot be followed, it is forgotten.
+        What is known of them is where following them begins; if they cannot be followed, it counts no more.
         """
         self.ever_synchronised = False
         if self.engine.follow(lambda entries: ()) is None:
-            self.engine.forget_flows()
+            self.doubt_flows()
+
+    @property
+    def will_forget_flows(self) -> bool:
+        """Does it begin with flows that are found, or recalled, when this controller is to decide on them?"""
+        return self._doubts_flows or self.share is Share.REST
 
     def disconnected(self) -> Reaction:
         self.synchronised = self._has_flows = False
@@ -469,6 +489,16 @@ class ManagedSwitch:
         """Where hosts are whose master has to know it, since the last call."""
         new, self._new_hosts = self._new_hosts, {}
         return {address: self.neighbours.get(address) for address in new}
+
+    def set_codes(self, codes: Mapping[Prefix, int]) -> None:
+        """The leader has given these to services, and no others."""
+        self.recall_codes(codes)
+        if self._has_flows and self.engine.codes:
+            self.engine.codes.obey(codes)
+
+    def recall_codes(self, codes: Mapping[Prefix, int]) -> None:
+        """These were given to services: they are of use for those of which the switch tells nothing."""
+        self._codes = codes
 
     def set_hosts(self, hosts: Hosts) -> None:
         """The leader has found them."""

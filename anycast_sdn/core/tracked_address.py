@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from anycast_sdn.core.holders import add
@@ -111,6 +111,7 @@ class AnycastCodes:
         self._lengths: Counter[int] = Counter()  # of the ANY/n
         self._known: dict[Address, int] = {}  # codes that ``code_of`` has found, since the last change
         self._former: dict[Prefix, None] = {}  # ANY/n that were discarded, in this order
+        self.changes = 0  # grows whenever there are others
 
     def get(self, service: Prefix) -> int | None:
         return self._codes.get(service)
@@ -170,6 +171,16 @@ class AnycastCodes:
         self._put(service, code)
         return True
 
+    def all(self) -> dict[Prefix, int]:
+        return dict(self._codes)
+
+    def obey(self, told: Mapping[Prefix, int]) -> None:
+        """The codes are these from now on: another controller gives them.  What is wrong among them is left out."""
+        for service in [service for service, code in self._codes.items() if told.get(service) != code]:
+            self.discard(service)
+        for service, code in told.items():
+            self.adopt(service, code)
+
     def give_again(self, anycast: Address) -> Prefix | None:
         """The discarded ANY/n that held this address has a code again → which one that is.
 
@@ -190,6 +201,7 @@ class AnycastCodes:
         if (code := self._codes.pop(service, None)) is not None:
             add(self._lengths, service.length, -1)
             self._known.clear()
+            self.changes += 1
             del self._services[code]
             self._starts.remove(code)
 
@@ -197,6 +209,7 @@ class AnycastCodes:
         self._codes[service] = code
         self._lengths[service.length] += 1
         self._known.clear()
+        self.changes += 1
         self._services[code] = service
         insort(self._starts, code)
 

@@ -16,6 +16,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.engines.engine import Audit, Engine, PacketHandler, Reading, Shortcoming, Statistics, Sweep
+from anycast_sdn.engines.service_codes import ServiceCodes
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.row import Kind
@@ -79,6 +80,10 @@ class ChosenEngine(Engine):
     @property
     def services_to_recheck(self) -> Iterable[Prefix]:
         return self.engine.services_to_recheck
+
+    @property
+    def codes(self) -> ServiceCodes | None:
+        return next((each.engine.codes for each in self._candidates if each.engine.codes), None)
 
     @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:

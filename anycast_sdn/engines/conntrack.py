@@ -25,7 +25,6 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptConnection, KeptFlow
 from anycast_sdn.core.model import TCP, UDP, Address, FlowKey, Prefix
 from anycast_sdn.core.roles import EngineName
-from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 from anycast_sdn.core.transitions import Do, FlowEvent
 from anycast_sdn.engines.connection_reading import ConnectionReading
 from anycast_sdn.engines.edge_engine import COVER_ADDRESSES, EdgeEngine, tcp_flags
@@ -34,6 +33,7 @@ from anycast_sdn.engines.flow_audit import FlowAudit
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
 from anycast_sdn.engines.no_client_edge import no_rule
 from anycast_sdn.engines.put_back import PutBack
+from anycast_sdn.engines.service_codes import ServiceCodes
 from anycast_sdn.engines.switch_allocation import SwitchAllocation
 from anycast_sdn.engines.tracked_fragments import TrackedFragments
 from anycast_sdn.openflow import (
@@ -62,19 +62,22 @@ class Conntrack(EdgeEngine):
     def __init__(self, around: Surroundings, edge: ClientEdge) -> None:
         super().__init__(around, edge)
         self._settings = edge.role.conntrack
-        self._layouts = {v6: layout_of(edge.role, self.subnets, v6) for v6 in (False, True)}
-        self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self._layouts.items()}
+        self._codes = ServiceCodes(edge.role, self.subnets)
         self._groups_of: dict[Address, tuple[str, ...]] = {}  # server → the groups for which it has rules
         self._without_group: set[Prefix] = set()  # services that only flows have
         self._returned: set[Prefix] = set()  # services that flows have again, and that have no rules yet
-        self._unserved: list[Binding] = []  # that have come back, and have no connection for want of a code
-        self._connections = LiveConnections(edge.bindings, edge.validity_s, self._settings, edge.changes)
-        self._put_back = PutBack(self._connections)
         self._features = Features()
-        self._fragments = TrackedFragments(self._settings)
+        self._know_no_connections()
         self._audit = FlowAudit(self.name, BindingTable(), no_rule)
-        self._allocation = SwitchAllocation(self.name, edge, self.subnets, self._ends_of, [*COVER_ADDRESSES])
+        self._allocation = SwitchAllocation(self.name, edge, self.subnets, self._codes.ends_of, [*COVER_ADDRESSES])
         self.switch_allocates = self._allocation.all_flows
+
+    def _know_no_connections(self) -> None:
+        self._unserved: list[Binding] = []  # that have come back, and have no connection for want of a code
+        self._connections = LiveConnections(self.flows, self.edge.validity_s, self._settings, self.edge.changes)
+        self._put_back = PutBack(self._connections, self.flows, self._codes)
+        self._fragments = TrackedFragments(self._settings)
+        self._fragments.spoils = self._features.spoils_fragments
 
     @property
     def shown_as(self) -> str:
@@ -91,7 +94,7 @@ class Conntrack(EdgeEngine):
     # ---------------------------------------------------------------- what the switch should hold
 
     def wanted_rules(self) -> Iterator[FlowRule]:
-        layouts = [layout for layout in self._layouts.values() if layout.subnets]
+        layouts = [layout for layout in self._codes.layouts.values() if layout.subnets]
         for rule in entries.client_edge(self.edge.role, self.subnets, self.anycast, self._features.tcp_flags):
             if kind_of(rule.cookie) is not Kind.SYN or not self._allocation.some_flows:
                 yield rule  # a SYN of which the tracker knows no connection is a first packet without that, too
@@ -113,8 +116,7 @@ class Conntrack(EdgeEngine):
 
     def places_of_service(self, service: Prefix, groups: Groups) -> Iterator[tuple[RuleKey, FlowRule | None]]:
         """Where no group has it any more, its flows go on (M20); new ones are the controller's, which refuses them."""
-        v6 = service.is_v6
-        group, codes, layout = groups.owner(service), self._codes[v6], self._layouts[v6]
+        group, codes, layout = groups.owner(service), self._codes, self._codes.layouts[service.is_v6]
         code = codes.give(service) if group else codes.get(service)
         if code is None or not layout.subnets:
             return
@@ -132,12 +134,15 @@ class Conntrack(EdgeEngine):
 
     @property
     def services(self) -> Iterator[Prefix]:
-        for codes in self._codes.values():
-            yield from codes
+        return iter(self._codes)
 
     @property
     def services_to_recheck(self) -> list[Prefix]:
         return [*self._returned, *(each for each in self._without_group if not self.flows.use_any_of(each))]
+
+    @property
+    def codes(self) -> ServiceCodes:
+        return self._codes
 
     @property
     def zone_timeouts(self) -> dict[int, Mapping[str, int]]:
@@ -186,7 +191,7 @@ class Conntrack(EdgeEngine):
                 return Reaction()  # the first one of its packet has said it all
             raise
         server, tracked, protocol, source_port, destination_port = packet.key
-        client, anycast = self._ends_of(tracked)
+        client, anycast = self._codes.ends_of(tracked)
         if client is None or anycast is None:
             return self.drop(Drop.NO_BINDING)
         key = FlowKey(client, anycast, protocol, destination_port, source_port)
@@ -238,7 +243,7 @@ class Conntrack(EdgeEngine):
         """A copy of a client's TCP segment with others than the tracker expects: perhaps those were made up."""
         packet = frames.parse_ip(frame)
         binding = self.flows.by_reply(packet.key.reverse)
-        inside = self._inside(binding.key) if binding and self._put_back.is_made_up(binding) else None
+        inside = self._codes.inside(binding.key) if binding and self._put_back.is_made_up(binding) else None
         if binding is None or inside is None:
             return Reaction()
         return Reaction([*self._put_back.with_numbers_of(frame, binding, inside)])
@@ -247,7 +252,8 @@ class Conntrack(EdgeEngine):
         """The tracker has a connection that was asked for, and perhaps pinned it without the controller's knowledge."""
         answer = connection_queries.answer(frame, True)
         binding = self.flows.by_number(answer.number)
-        if binding and answer.inside and self._inside(binding.key) not in (None, answer.inside):  # another client's
+        inside = self._codes.inside(binding.key) if binding else None
+        if inside and answer.inside and inside != answer.inside:  # it is another client's
             return self._connection_missing(in_port, frame, groups, now)
         binding = self._connections.answered(answer, True, now)
         if binding is None:
@@ -268,20 +274,15 @@ class Conntrack(EdgeEngine):
             return Reaction()
         return self.removed([self.edge.apply(binding, FlowEvent.ALL_IDLE, now)])
 
-    def _ends_of(self, tracked: Address) -> tuple[Address | None, Address | None]:
-        """→ (the client, the service address) that H' stands for."""
-        v6 = len(tracked) == 16
-        found = self._layouts[v6].decode(tracked)
-        return (found[1], self._codes[v6].anycast(found[0])) if found else (None, None)
-
     # ---------------------------------------------------------------- decisions become connections
 
     def carry_out(self, decision: Decision, frame: bytes) -> Reaction:
         binding = decision.binding
         assert binding is not None
-        inside = self._inside(binding.key) or self._inside_again(binding.key)
+        inside = self._codes.inside(binding.key) or self._inside_again(binding.key)
         if inside is None:
-            self._unserved.append(binding)
+            if self._codes.gives or decision.do is Do.LEASE:
+                self._unserved.append(binding)
             return self.drop(Drop.NO_SERVICE)
         if frames.destination_of(frame) == binding.translated:
             return self._begin_inward(binding, inside, frame)
@@ -339,7 +340,7 @@ class Conntrack(EdgeEngine):
         if self._fragments.are_translated(key):
             inward = key.destination == binding.translated
             yield self._fragments.back(frame) if inward else self._fragments.out(frame)
-        elif (inside := self._inside(binding.key)) is not None:
+        elif (inside := self._codes.inside(binding.key)) is not None:
             zone = self._settings.zone_of(len(inside) == 16, key.protocol == UDP)
             if key.destination == binding.translated and binding.server:
                 yield connections.with_reply(frame, inside, binding.server, zone)
@@ -372,25 +373,16 @@ class Conntrack(EdgeEngine):
 
     def _known(self, binding: Binding, key: FlowKey) -> Iterator[Message]:
         """The connection of whole packets is there, and has the binding's server.  ``key``: of the client's packets."""
-        if (inside := self._inside(binding.key)) is not None:
+        if (inside := self._codes.inside(binding.key)) is not None:
             ends = Ends(UDP, key.source_port, key.destination_port)
             yield from connections.put_back(binding, ends, inside, self._settings.zone_of(len(inside) == 16, udp=True))
             self._connections.recheck(binding)
 
-    def _inside(self, key: FlowKey) -> Address | None:
-        """H' of a flow; None: its service address has no code, or its client is in no subnet of this edge."""
-        v6 = len(key.source) == 16
-        code = self._codes[v6].code_of(key.destination)
-        try:
-            return None if code is None else self._layouts[v6].encode(code, key.source)
-        except ValueError:
-            return None
-
     def _inside_again(self, key: FlowKey) -> Address | None:
-        """As ``_inside``, of a flow that had ended, and whose service had no group, and no flow, any more."""
-        if service := self._codes[len(key.source) == 16].give_again(key.destination):
+        """H' of a flow that had ended, and whose service had no group, and no flow, any more."""
+        if service := self._codes.give_again(key):
             self._returned.add(service)
-        return self._inside(key)
+        return self._codes.inside(key)
 
     def messages_of(self, decision: Decision) -> list[Message]:
         """A connection that goes on needs none, but may end sooner now."""
@@ -404,7 +396,7 @@ class Conntrack(EdgeEngine):
         for decision in decisions:
             binding = decision.binding
             assert binding is not None
-            inside, server = self._inside(binding.key), binding.server
+            inside, server = self._codes.inside(binding.key), binding.server
             if inside is not None:
                 reaction.messages += self._connections.end(binding, inside)
             reaction.messages += self._fragments.end(binding)
@@ -442,9 +434,10 @@ class Conntrack(EdgeEngine):
             reaction.messages += removed.messages
             reaction.changed |= removed.changed
         reaction.messages += self._allocation.tick(now)
+        reaction.messages += self._put_back.late()
         reaction.messages += self._fragments.tick(self.flows, now, most)
         reaction.events += self.watch_pools(now)
-        return reaction, more or count == most
+        return reaction, more or count == most or self._put_back.has_more
 
     def retire(self) -> list[Message]:
         return self._allocation.retire()
@@ -459,9 +452,9 @@ class Conntrack(EdgeEngine):
 
     def adopt_code(self, rule: FlowRule) -> None:
         """Services keep the codes by which the connections in the tracker are known."""
-        if found := readback.tracked_service(rule, self._layouts):
+        if found := readback.tracked_service(rule, self._codes.layouts):
             service, code = found
-            self._codes[service.is_v6].adopt(service, code)
+            self._codes.adopt({service: code})
 
     def doubt(self, flow: Binding, now: float) -> Reaction:
         """It was there when the controller ended."""
@@ -472,9 +465,12 @@ class Conntrack(EdgeEngine):
 
     def put_back(self, flow: Binding, groups: Groups) -> Sequence[Message]:
         if service := groups.service(flow.key.destination):
-            self._codes[service.is_v6].give(service)
-        inside = self._inside(flow.key)
-        return () if inside is None else [*self._put_back.connections_of(flow, inside)]
+            self._codes.give(service)
+        return [*self._put_back.connections_of(flow)]
+
+    def forget_flows(self) -> None:
+        super().forget_flows()
+        self._know_no_connections()
 
     def remember(self, flows: Iterable[KeptFlow], groups: Groups, to_epoch: float, now: float) -> int:
         known = list(flows)

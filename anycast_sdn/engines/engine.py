@@ -26,6 +26,7 @@ from anycast_sdn.core.pool import PoolUse
 from anycast_sdn.core.pool_watch import Outlook
 from anycast_sdn.core.roles import Subnet
 from anycast_sdn.core.switch_ranges import RangeUse
+from anycast_sdn.engines.service_codes import ServiceCodes
 from anycast_sdn.openflow.answers import Answers
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.flow_monitor import Update
@@ -206,6 +207,11 @@ class Engine(Protocol):
     def services_to_recheck(self) -> Iterable[Prefix]:
         """Those of ``services`` that neither a group nor flows have any more, or that flows have again."""
         return ()
+
+    @property
+    def codes(self) -> ServiceCodes | None:
+        """By which the switch's connections know services; who gives them is to be said before ``begin_reading``."""
+        return None
 
     @property
     def zone_timeouts(self) -> Mapping[int, Mapping[str, int]]:

@@ -12,23 +12,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.model import TCP, Address
 from anycast_sdn.engines.live_connections import Connection, LiveConnections, has_several
+from anycast_sdn.engines.service_codes import ServiceCodes
 from anycast_sdn.openflow import connections, frames
 from anycast_sdn.openflow.connection_queries import Ends
 from anycast_sdn.openflow.rules import Message
+
+LATE_AT_ONCE = 20  # flows in one turn: some milliseconds
 
 
 class PutBack:
     """``live``: the connections of one switch."""
 
-    def __init__(self, live: LiveConnections) -> None:
+    def __init__(self, live: LiveConnections, flows: BindingTable, codes: ServiceCodes) -> None:
         self._live = live
+        self._flows = flows
+        self._codes = codes
+        self._without_code: list[int] = []  # numbers of flows whose services have none yet: another controller gives it
+        self._late: list[int] = []  # of these, the ones that are looked at again
+        self._seen_codes = 0
         self._made_up: dict[int, set[Ends]] = {}  # flow's number → its TCP connections with made-up numbers
 
-    def connections_of(self, flow: Binding, inside: Address) -> Iterator[Message]:
-        """What puts all connections of a flow back; ``inside``: H'."""
+    def connections_of(self, flow: Binding) -> Iterator[Message]:
+        """What puts all connections of a flow back, at once or, for want of a code, later."""
+        inside = self._codes.inside(flow.key)
+        if inside is None:
+            if not self._codes.gives:
+                self._without_code.append(flow.number)
+            return
         for ends, inward in self._live.of(flow):
             if inward and has_several(flow):
                 continue
@@ -37,6 +50,21 @@ class PutBack:
                 self._made_up.setdefault(flow.number, set()).add(ends)
             self._live.begun(flow, Connection(ends))
             yield from messages
+
+    @property
+    def has_more(self) -> bool:
+        """Are there flows that ``late`` may put back now?"""
+        return bool(self._late)
+
+    def late(self) -> Iterator[Message]:
+        """Some of the flows whose services have had no code before, if others have one now."""
+        if self._codes.changes != self._seen_codes:
+            self._seen_codes = self._codes.changes
+            self._late += self._without_code
+            self._without_code = []
+        some, self._late = self._late[-LATE_AT_ONCE:], self._late[:-LATE_AT_ONCE]
+        for flow in filter(None, map(self._flows.by_number, some)):
+            yield from self.connections_of(flow)
 
     def is_made_up(self, flow: Binding) -> bool:
         """Has it connections whose numbers are not those of its packets?"""

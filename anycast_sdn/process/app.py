@@ -43,6 +43,7 @@ from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.mirroring import Mirroring
+from anycast_sdn.process.shared_codes import SharedCodes
 from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
@@ -526,9 +527,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.controller, cluster, self.sharing, self.connections.generation, lines, self._react
         )
         self.when_it_begins_anew(mirroring.begin_anew)
+        codes = SharedCodes(self.controller, cluster, self.sharing, lines)
+        self.when_it_begins_anew(codes.begin_anew)
         self.threads += [
             hub.spawn(self._every, SHARING_S, self.sharing.beat),
             hub.spawn(self._every, SHARING_S, mirroring.beat),
+            hub.spawn(self._every, SHARING_S, codes.beat),
             hub.spawn(mirroring.take_all, lambda: self.is_active),
         ]
 

@@ -34,14 +34,12 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.generations import distance
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import Recalled
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
@@ -265,6 +263,8 @@ class SharedFlows:
             return  # the leader decides on the rest of it
         self._look_at_generation(edge)
         if not self._knows(edge):
+            if edge.is_own and not edge.former:
+                self._keep_own(edge)
             done = partial(self._recalled, edge)
             switch = self._controller.by_name[edge.name]
             switch.recall(Recalled(self._flows_of(edge), time.time() - time.monotonic(), done))
@@ -275,7 +275,7 @@ class SharedFlows:
 
     def _knows(self, edge: _Edge) -> bool:
         """Are its flows in the memory of the controller, as nobody else has changed them since?"""
-        return edge.is_own and edge.former is None and self._controller.by_name[edge.name].share is not Share.REST
+        return edge.is_own and edge.former is None and not self._controller.by_name[edge.name].will_forget_flows
 
     def begin_anew(self) -> None:
         """The controller has forgotten flows.  What it has known of them is of use until others send theirs."""
@@ -289,13 +289,16 @@ class SharedFlows:
 
     def _flows_of(self, edge: _Edge) -> Iterator[KeptFlow]:
         """To be remembered, in slices."""
-        to_epoch = time.time() - time.monotonic()
-        own: Iterator[KeptFlow] = iter(())
         if edge.former:
-            own = _flows_in(edge.former, to_epoch)
-        elif edge.is_own:  # its next master has sent nothing; the engine begins anew before these are read
-            own = iter([*_flows_in(self._own.engines[edge.name], to_epoch)])
-        return chain(own, self._received.of(edge.name))
+            yield from _flows_in(edge.former, time.time() - time.monotonic())
+        yield from self._received.of(edge.name)
+
+    def _keep_own(self, edge: _Edge) -> None:
+        """Its flows are as if they had been received: the next master has sent nothing, and the engine begins anew."""
+        engine = self._own.engines[edge.name]
+        for records in self._own.records_of(lambda: engine, edge.number):
+            self._received.take(RECORDS + records, edge.name)
+        edge.is_own = False
 
     def _recalled(self, edge: _Edge, engine: Engine, now: float) -> None:
         """The flows of an edge are in the memory of the controller now."""

@@ -115,6 +115,8 @@ class Sharing:
         self._heard_line: Telling | None = None  # the last one of these
         self._is_taken = True
         self._term = 0  # of the latest leader that was heard
+        # What the master of a switch has to know before what is written there next.
+        self.before_writes: list[Callable[[int], None]] = [self.say_hosts]
         self._passed_on: Counter[tuple[int, int]] = Counter()  # packets of (switch, port) since the last beat
         self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
         self._listen(HOLDS, sharing_lines.read_holds, self._hear_holds)
@@ -277,7 +279,8 @@ class Sharing:
         return By(master.member, master.generation, begun), there.tried
 
     def _write(self, dpid: int, generation: int, data: bytes) -> None:
-        self.say_hosts(dpid)
+        for say in self.before_writes:
+            say(dpid)
         if data:
             self._lines.publish(WRITES, sharing_lines.writes(self._cluster.term(), dpid, generation, data))
 
