@@ -29,6 +29,7 @@ from anycast_sdn.openflow.features import Tried
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process.shared_codes import SharedCodes
 from anycast_sdn.process.sharing import Sharing
 from anycast_sdn.simulation import channels as simulated
 from anycast_sdn.simulation.audits import Audits
@@ -149,10 +150,15 @@ class Member:
         self.is_frozen = False
         self.work_is_queued = self.beat_is_queued = False
         self.sent: list[Message] = []
+        etcd, lines = Etcd(name, channels.masters), WireEnd(channels.wire, name)
         self.sharing = Sharing(
-            controller, Etcd(name, channels.masters), self, WireEnd(channels.wire, name),  # type: ignore[arg-type]
-            self.react, self, lambda: channels.now,
+            controller, etcd, self, lines, self.react, self, lambda: channels.now,  # type: ignore[arg-type]
         )  # fmt: skip
+        self.codes = SharedCodes(controller, etcd, self.sharing, lines)
+
+    def beat(self) -> None:
+        self.sharing.beat()
+        self.codes.beat()
 
     def react(self, out: Outcome) -> None:
         self._of.react_of(self, out)
@@ -316,7 +322,7 @@ class SharedChannels(ControlChannels):
     def _beat(self, member: Member) -> None:
         member.beat_is_queued = False
         if not member.is_frozen:
-            member.sharing.beat()
+            member.beat()
         if not self.master.is_frozen:
             self._clock.after(LINE_S, self._mirror)
 
