@@ -189,3 +189,23 @@ def test_a_member_with_other_edges_gets_changes_of_those_that_it_has(tmp_path: P
     second.write()
     assert sorted(flow_file.read(second.file).by_edge) == ["core", "west"]
     assert len(flow_file.read(second.file).by_edge["west"]) == 2
+
+
+@pytest.mark.parametrize("again", [Share.FLOWS, Share.ALL])
+def test_who_gets_a_switch_back_before_the_next_master_has_sent_anything_knows_its_flows(
+    tmp_path: Path, again: Share
+) -> None:
+    first, second = several(tmp_path, 2)
+    begin_flow(become_master(first, WEST), WEST, 40000)
+    write(first, second)
+    switch = first.controller.switches[WEST]
+    first.controller.disconnected(WEST, time.monotonic())
+    if again is Share.FLOWS:
+        switch.let_go()
+    else:
+        switch.doubt_flows()
+    second.lost = True
+    become_master(second, WEST)
+    write(first, second)
+    assert ports(become_master(first, WEST, again)) == [40000]
+    assert len(switch.engine.flows) == 1
