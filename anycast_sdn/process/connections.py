@@ -128,6 +128,8 @@ class Connections:
         self._mastered: dict[int, _Mastered] = {}  # datapath id → as this controller was its master last
         self._introducing: dict[Channel, float] = {}  # → since when
         self._to_introduce_again: set[Channel] = set()  # of these
+        # Channels, their sessions, and what is to begin there when the controller knows what is wanted.
+        self._to_begin: list[tuple[Channel, int, Introduction]] = []
         self._comparing: dict[Channel, Found] = {}  # switches that have not been sent all wanted rules yet
         self._to_resync: set[Channel] = set()  # switches that had no room for a rule
         self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
@@ -164,6 +166,8 @@ class Connections:
                 self._send_to(switch, messages)
         if self._comparing:
             self._report_ready_switches()
+        if self._to_begin and not (self._controller.is_beginning and self._controller.is_busy()):
+            self._begin_introductions()
 
     @isolated
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
@@ -411,10 +415,16 @@ class Connections:
 
     def _begin(self, introduction: Introduction, switch: Channel) -> None:
         """What a switch holds is asked for when it is known what it should hold: soon after beginning anew."""
-        if self._controller.is_beginning:
-            switch.later(partial(self._begin, introduction, switch))
-        elif switch in self._introducing:
+        if self._controller.is_beginning and self._controller.is_busy():
+            self._to_begin.append((switch, switch.session, introduction))
+        else:
             introduction.begin()
+
+    def _begin_introductions(self) -> None:
+        to_begin, self._to_begin = self._to_begin, []
+        for switch, session, introduction in to_begin:
+            if switch in self._introducing and switch.session == session:
+                isolated(introduction.begin)()
 
     def _introduce(self, switch: Channel, followed: Following | None = None) -> None:
         """``followed``: what it holds of flows is known."""
