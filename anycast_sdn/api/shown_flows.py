@@ -124,7 +124,8 @@ class HeldBinding(Section):
     server: IpAddress | None = said("ASg, the last one that has answered")
     ended_by: str | None = said(
         "why it has ended: idle, closed, reset, operator, server_lost, refused, gone (the switch did not have it any "
-        "more) or unseen (while nothing was logged; at to that was noticed)"
+        "more), unseen (while nothing was logged; at to that was noticed) or handed_over (in a cluster another member "
+        "serves it from then on: its log goes on)"
     )
 
 

@@ -124,4 +124,5 @@ _ENDS = {
     "refused": "refused by the switch",
     "gone": "the switch did not have it any more",
     "unseen": "when it was gone; it ended while nothing was logged",
+    "handed_over": "when another member of the cluster took over: its log goes on",
 }

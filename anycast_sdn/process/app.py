@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, ClassVar
 
 from os_ken.base import app_manager
@@ -115,6 +115,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.streamed_flows = StreamedFlows(self.flow_feed, journal.member if journal else "")
         self.sharing: Sharing | None = None  # see ``share``
         self.mirroring: Mirroring | None = None  # likewise
+        self._masters: Masters | None = None  # see ``share``
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.inspections = Inspections(controller, self._react, hub.Event)
@@ -518,6 +519,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def share(self, lines: Lines, cluster: Masters) -> None:
         """From now on, in a cluster where switches may have several masters."""
+        self._masters = cluster
         self.sharing = Sharing(
             self.controller, cluster, self.connections, lines, self._react, self
         )
@@ -541,11 +543,27 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.binding_log = log
         self.subscribe(log)
         self.threads.append(hub.spawn(log.run))
-        if not self._cluster.leads():
-            log.rest()
+
+        def look() -> None:
+            """Which flows does this controller serve?  Others log those that they serve."""
+            (log.resume if self._cluster.leads() or self.connections.serves_any else log.rest)()
+            log.hand_over(self._served_by_others())
+
+        look()
         self.succession.on_take_over(lambda now: log.resume())
-        self.succession.on_stand_down(log.rest)
+        self.succession.on_stand_down(look)
+        self.threads.append(hub.spawn(self._every, TICK_S, look))
         self.when_it_begins_anew(log.begin_anew)
+
+    def _served_by_others(self) -> Iterator[str]:
+        """Client edges whose master, as the cluster has it, is another member, and not this one any more."""
+        if (cluster := self._masters) is None:
+            return
+        for dpid, switch in self.controller.switches.items():
+            master, channel = cluster.master(dpid), self.connections.channels.get(dpid)
+            is_ours = master is None or master.member == cluster.member or (channel and channel.is_master)
+            if switch.described.client_edge and not is_ours:
+                yield switch.name
 
     @isolated
     def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:

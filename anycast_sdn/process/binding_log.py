@@ -6,8 +6,9 @@ The rules this file keeps:
   missing, and the log says how much.
 - A writer that has ended is started again.
 - After records were lost, the writer is told of all flows again, slice by slice.  So the log knows again what is open.
-- In a cluster each member has a log of its own, of the time when it leads.  When it leads again, the log says since
-  when it did not, and begins with what is found on the switches, as after a restart.
+- In a cluster each member has a log of its own, of the flows that it serves: as the leader, or as the master of a
+  switch.  When it serves again, the log says since when it did not, and begins with what is found on the switches, as
+  after a restart.  Where another member serves an edge, this one's flows there end, as handed over.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from os_ken.lib import hub
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.controller_events import BindingLogFailed, BindingLogRecovered
@@ -46,7 +48,6 @@ ANSWER_S = 10.0
 MOST_ASKING = 8
 FINISH_S = 3.0
 RECENT_S = 60.0  # missing records are a reason for health for so long
-ANOTHER_LED = "another controller of the cluster led: ask it"
 REFUSED_S = 1.0  # refusals of this time are reported together,
 MOST_REFUSED = 100  # and those of so many clients one by one
 
@@ -91,7 +92,8 @@ class BindingLogService(FlowListener):
         self._asked = 0
         self._waiting: dict[int, tuple[hub.Event, list[dict[str, Any]]]] = {}
         self._is_active = True
-        self.resting_since: float | None = None  # another controller leads, and logs; s since 1970
+        self.resting_since: float | None = None  # this one serves no flows, others log them; s since 1970
+        self._handed_over: set[str] = set()  # edges of which nothing was told since others serve them
         self.problem = ""  # why nothing can be written now
         self.missing = 0  # records that are missing since the controller's start
         self._missing_before = 0  # those that earlier writers missed
@@ -136,16 +138,23 @@ class BindingLogService(FlowListener):
     # ---------------------------------------------------------------- in a cluster
 
     def rest(self) -> None:
-        """Another controller leads from now on, or nobody."""
+        """This controller serves no flows from now on."""
         if self.resting_since is None:
             self.resting_since = time.time()
 
     def resume(self) -> None:
-        """This controller leads from now on."""
+        """This controller leads, or serves flows, from now on."""
         if self.resting_since is not None:
-            gap = {"gapFrom": records.moment(round(self.resting_since * 1000)), "reason": ANOTHER_LED}
+            gap = {"gapFrom": records.moment(round(self.resting_since * 1000)), "reason": records.ANOTHER_LED}
             self._send([(messages.TELL, records.GAP, _now_ms(), gap)])
             self.resting_since = None
+
+    def hand_over(self, edges: Iterable[str]) -> None:
+        """Other controllers serve their flows.  To be called again and again."""
+        for edge in edges:
+            if edge not in self._handed_over:
+                self._handed_over.add(edge)
+                self._send([(messages.HANDED, edge, _now_ms())])
 
     def begin_anew(self) -> None:
         """The controller has forgotten flows: the log waits to hear which of them there still are."""
@@ -156,12 +165,14 @@ class BindingLogService(FlowListener):
 
     def flows(self, edge: str, changes: Sequence[FlowChange]) -> None:
         to_epoch = time.time() - time.monotonic()
+        self._handed_over.discard(edge)
         self._send([_record(edge, each, to_epoch) for each in changes])
 
     def flows_missing(self, edge: str, count: int) -> None:
         self._lose(count)
 
     def flows_settled(self, edge: str) -> None:
+        self._handed_over.discard(edge)
         self._send([(messages.SETTLED, edge, _now_ms())])
 
     def flows_refused(self, edge: str, refusals: Sequence[Refusals]) -> None:
@@ -192,9 +203,11 @@ class BindingLogService(FlowListener):
             self._send([_quota(*key, packets) for key, packets in refused.items()])
 
     def _tell_again(self) -> None:
-        """After a loss: of all flows of the switches that have been read."""
+        """After a loss: of all flows of the switches that have been read, where no other controller serves them."""
+        self._handed_over.clear()
         for switch in list(self._controller.switches.values()):
-            if switch.ever_synchronised and not switch.reading:
+            is_ours = switch.share is Share.ALL or (switch.share is Share.FLOWS and switch.decides_on_flows)
+            if switch.ever_synchronised and not switch.reading and is_ours:
                 self._tell_all_of(switch)
 
     def _tell_all_of(self, switch: ManagedSwitch) -> None:

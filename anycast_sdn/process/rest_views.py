@@ -14,7 +14,7 @@ from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Server
 from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
-from anycast_sdn.process.binding_log import ANOTHER_LED
+from anycast_sdn.store.bindings.records import ANOTHER_LED
 from anycast_sdn.views import decisions, flows, switches, topology
 from anycast_sdn.views.cluster import ALONE, cluster_view
 from anycast_sdn.views.exposition import exposition

@@ -6,6 +6,8 @@ It knows the flows that are open, so that each file can begin with them.  The ru
   works again, the log says how much, and another file begins, with all that is open.
 - After the controller was away, its switches tell which flows they still have.  The others have ended unseen.
 - A flow that is told twice is written once.
+- In a cluster, flows of an edge that another controller serves from now on end here, as handed over: that one's log
+  goes on.  Their numbers are free to be told of again.
 - Where FILE is taken away or replaced, another one begins with all that is open, and a gap says since when records are
   gone.  So does one after lines that cannot be read at the start.
 
@@ -23,6 +25,7 @@ from anycast_sdn.store.bindings.records import (
     CARRIED,
     CLOSED,
     GAP,
+    HANDED_OVER,
     OF_FLOWS,
     OPENED,
     START,
@@ -116,7 +119,10 @@ class BindingLog:
         self._add(line(record))
 
     def _unseen(self, record: Record, now: int) -> None:
-        self._add(line(record._replace(event=CLOSED, when=now, ended_by=UNSEEN)))
+        self._end(record, now, UNSEEN)
+
+    def _end(self, record: Record, now: int, by: str) -> None:
+        self._add(line(record._replace(event=CLOSED, when=now, ended_by=by)))
 
     def doubt(self, edge: str) -> None:
         """This edge tells of all its flows again, because records are missing."""
@@ -127,6 +133,14 @@ class BindingLog:
         for number in sorted(self._unconfirmed.pop(edge, ())):
             if known := self._open.pop((edge, number), None):
                 self._unseen(known, now)
+
+    def handed_over(self, edge: str, now: int) -> None:
+        """Another controller serves its flows from now on."""
+        self._unconfirmed.pop(edge, None)
+        for id in [id for id in self._open if id[0] == edge]:
+            self._end(self._open.pop(id), now, HANDED_OVER)
+            if self.should_be_written:
+                self.write(now)
 
     def tell(self, event: str, now: int, members: dict[str, Any]) -> None:
         """What is not about a flow."""

@@ -18,6 +18,7 @@ TELL = "tell"  # event, time, members: what is not about a flow
 LOST = "lost"  # count, since, time, reason
 DOUBT = "doubt"  # edge
 SETTLED = "settled"  # edge, time
+HANDED = "handed"  # edge, time: another controller serves it
 ASK = "ask"  # number, translated, at, port or None
 END = "end"  # time: the controller stops
 # To the controller

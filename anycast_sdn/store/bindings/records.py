@@ -35,6 +35,8 @@ QUOTA, EXHAUSTED, LOW = "quota exceeded", "pool exhausted", "pool low"
 MOST_NUMBER, MOST_PORT = (1 << 63) - 1, 0xFFFF
 
 UNSEEN = "unseen"  # a flow has ended while nothing was logged
+ANOTHER_LED = "another controller of the cluster led: ask it"  # the reason of a gap
+HANDED_OVER = "handed_over"  # another controller of the cluster serves it, and logs what becomes of it
 
 # natEvent of RFC 8158; of single flows, and of clients that are bound as a whole.
 _NAT_EVENTS = {OPENED: (4, 14), ADOPTED: (4, 14), CARRIED: (4, 14), CLOSED: (5, 15)}

@@ -104,6 +104,8 @@ class Writer:
             self._log.doubt(*rest)
         elif name == messages.SETTLED:
             self._log.settled(*rest)
+        elif name == messages.HANDED:
+            self._log.handed_over(*rest)
         elif name == messages.ASK:
             self._answer(*rest)
         elif name == messages.END:

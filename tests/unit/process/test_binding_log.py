@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from os_ken.lib import hub
 
+from anycast_sdn.control.share import Share
 from anycast_sdn.core.client_edge import ClientEdge
 from anycast_sdn.core.events import Drop
 from anycast_sdn.core.groups import Groups
@@ -24,6 +25,7 @@ from anycast_sdn.core.transitions import FlowEvent
 from anycast_sdn.process import binding_log
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.flow_feed import FlowFeed
+from anycast_sdn.store.bindings import records
 from anycast_sdn.store.bindings.messages import Unavailable
 
 H, ANY, AS2 = map(packed, ("10.1.0.10", "198.18.0.1", "10.2.0.10"))
@@ -39,8 +41,9 @@ class Logged:
         self.edge = ClientEdge(ROLE, random.Random(1))
         engine = SimpleNamespace(flow_record=self.edge.record, flows=self.edge.bindings)
         switch = SimpleNamespace(
-            name="arh1", engine=engine, ever_synchronised=True, reading=None, decides_on_flows=False
-        )
+            name="arh1", engine=engine, ever_synchronised=True, reading=None, decides_on_flows=False,
+            share=Share.ALL,
+        )  # fmt: skip
         controller = SimpleNamespace(switches={1: switch})
         self.feed = FlowFeed(controller)
         self.reported = []
@@ -196,7 +199,7 @@ def test_a_member_that_leads_again_says_since_when_it_did_not_and_which_flows_ha
     logged.service.flows_settled("arh1")  # nothing is told of either flow
     logged.until(lambda: logged.events().count("closed") == 2, "both are known to have ended")
     (gap,) = (line for line in logged.lines() if line["event"] == "gap")
-    assert gap["reason"] == binding_log.ANOTHER_LED
+    assert gap["reason"] == records.ANOTHER_LED
     began, told = (datetime.fromisoformat(gap[each]) for each in ("gapFrom", "time"))
     assert abs(told - began) < timedelta(seconds=LONGEST_S)  # two clocks, of the controller and of the log's writer
     assert {line["endedBy"] for line in logged.lines() if line["event"] == "closed"} == {"unseen"}
@@ -211,3 +214,33 @@ def test_a_member_that_has_never_led_has_nothing_to_say_twice(logged):
     logged.service.resume()
     logged.until(lambda: "gap" in logged.events(), "the gap is written")
     assert logged.events().count("gap") == 1
+
+
+def test_flows_of_an_edge_that_another_member_serves_end_here_and_begin_again_when_it_comes_back(logged):
+    flow = logged.open(1)
+    logged.until(lambda: "opened" in logged.events(), "it is written")
+    for _ in range(3):
+        logged.service.hand_over(["arh1"])
+    logged.until(lambda: "closed" in logged.events(), "it has ended here")
+    logged.edge.record.adopted(flow, time.monotonic())
+    logged.until(lambda: "adopted" in logged.events(), "it is served here again")
+    logged.service.hand_over(["arh1"])
+    logged.until(lambda: logged.events().count("closed") == 2, "and handed over again")
+    assert [event for event, _ in logged.flows()] == ["opened", "closed", "adopted", "closed"]
+    assert {line["endedBy"] for line in logged.lines() if line["event"] == "closed"} == {"handed_over"}
+
+
+def test_flows_that_others_serve_are_not_told_of_again_after_a_loss(logged):
+    logged.open(1)
+    logged.until(lambda: "opened" in logged.events(), "it is written")
+    switch = logged.service._controller.switches[1]
+    switch.share = Share.REST
+    logged.service._tell_again()
+    switch.share, switch.decides_on_flows = Share.FLOWS, False
+    logged.service._tell_again()
+    logged.service.flows_refused("arh1", [])
+    logged.step()
+    switch.decides_on_flows = True
+    logged.service._tell_again()
+    logged.until(lambda: "adopted" in logged.events(), "it is told of where it is served here")
+    assert logged.events().count("adopted") == 1
