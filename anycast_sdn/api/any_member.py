@@ -2,7 +2,8 @@
 
 Theory of operation.  ``AnyMember`` is the WSGI application of what clients connect to, ``BetweenMembers`` that of what
 other members connect to.  The first hands a request to this member's own application if it leads, or if the request
-is about the member itself (``OWN``); otherwise it passes it on to the leader, and the answer back.
+is about the member itself (``OWN``); otherwise it passes it on to the leader, and the answer back.  What each member
+has in a log of its own (``HISTORY``) it asks of all, and puts together.
 
 The rules this file keeps:
 
@@ -18,16 +19,22 @@ The rules this file keeps:
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import parse_qs
 
-from anycast_sdn.api import access, pages
+from webob import Response
+
+from anycast_sdn.api import access, held_anywhere, pages
+from anycast_sdn.api.held_anywhere import HISTORY
 from anycast_sdn.api.member_client import (
     AFTER,
+    ANSWER_S,
     BASE,
     CALLER,
+    CONNECT_S,
     MOVED,
     REVISION,
     STREAM,
@@ -45,7 +52,7 @@ from anycast_sdn.api.tokens import NOBODY, Caller, Need
 from anycast_sdn.cluster.steering import ClusterUnreachable
 from anycast_sdn.core.model import packed, text
 
-OWN = PROBES | {"/metrics", "/v1/bindings/history", "/v1/cluster", "/v1/events", "/v1/caller", "/openapi.json"}
+OWN = PROBES | {"/metrics", "/v1/cluster", "/v1/events", "/v1/caller", "/openapi.json"}
 OF_MEMBERS = "/v1/cluster/members/"  # what any of them can do, in etcd: also to end that nobody leads
 FIELDS = ("Accept", "Content-Encoding", "Content-Type", "If-Match", "If-None-Match", "Idempotency-Key", "Last-Event-ID")
 PATIENCE_S = 0.5  # for a leader, when there is none: a take-over takes less
@@ -68,10 +75,19 @@ class Members(Protocol):
     def own(self) -> str:
         """The id of this member."""
 
+    def name(self) -> str:
+        """What it is called."""
+
     def leads(self) -> bool: ...
 
     def leader(self) -> Leader | None:
         """Another member that leads; None: nobody, or this one."""
+
+    def others(self) -> Sequence[Leader]:
+        """All other members that are there, whether they lead or not."""
+
+    def serving(self) -> Collection[str]:
+        """The names of all members that may serve flows, besides the leader: of those that are missing, too."""
 
     def missing(self) -> str:
         """Who leads, or why nobody does, in a sentence."""
@@ -99,6 +115,8 @@ class AnyMember:
         if path in OWN or path in ("/", "/ui") or path.startswith(pages.ROOT):
             return self._own(environ, start_response)
         try:
+            if path == HISTORY:
+                return self._ask_all(environ, start_response)
             return self._answer(environ, start_response)
         except Problem as problem:
             response = response_to(problem, environ.get("RAW_PATH_INFO", path))
@@ -136,6 +154,22 @@ class AnyMember:
             self._note(self._members.revision(), self._members.own)
         return answer
 
+    def _ask_all(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Each member has its own answer.  Raises Problem."""
+        own = _Answer()
+        own.body = b"".join(self._own(environ, own.start))
+        others = self._members.others() if environ["REQUEST_METHOD"] == "GET" and own.is_of_log else ()
+        found = ask_each(others, _passed(environ)) if others else {}
+        name = self._members.name()
+        if own.status.startswith("200"):
+            found[name] = json.loads(own.body)
+        if not (others and found):
+            start_response(own.status, own.fields)
+            return [own.body]
+        shown = held_anywhere.together(found, name, self._members.serving())
+        response = Response(json_body=shown, cache_control="no-store")
+        return response(environ, start_response)  # type: ignore[no-any-return]
+
     def _pass_on(self, leader: Leader, passed: Passed, start_response: StartResponse) -> Iterable[bytes]:
         """Raises Elsewhere, NoAnswer."""
         passed = passed._replace(fields={**passed.fields, AFTER: str(self._after(leader.id))})
@@ -151,6 +185,41 @@ class AnyMember:
 
     def _note(self, revision: int, member: str) -> None:
         self._seen = max(self._seen, (self._members.times_gone_back(), revision, member))
+
+
+class _Answer:
+    """Of this member by itself."""
+
+    def __init__(self) -> None:
+        self.status, self.fields, self.body = "", list[tuple[str, str]](), b""
+
+    def start(self, status: str, fields: list[tuple[str, str]], *more: Any) -> None:
+        self.status, self.fields = status, fields
+
+    @property
+    def is_of_log(self) -> bool:
+        """It is what the log has, that there is none, or that it cannot be read; and no error of who asks."""
+        return self.status[:3] in ("200", "404", "503")
+
+
+def ask_each(members: Sequence[Leader], request: Passed) -> dict[str, Any]:
+    """What these members answer by themselves, by their names; nothing of those that do not, or have nothing."""
+    found: dict[str, Any] = {}
+
+    def ask(member: Leader) -> None:
+        try:
+            reply = member.client.ask(request, held_anywhere.ANSWER_S - ANSWER_S)
+            if reply.status.startswith("200"):
+                found[member.name] = json.loads(b"".join(reply.body))
+        except (Elsewhere, NoAnswer, ValueError):
+            pass  # its name is in the answer
+
+    threads = [threading.Thread(target=ask, args=[member], daemon=True) for member in members]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(held_anywhere.ANSWER_S + CONNECT_S)
+    return dict(found)
 
 
 class BetweenMembers:
@@ -169,6 +238,8 @@ class BetweenMembers:
             if environ["PATH_INFO"] == STREAM:
                 start_response("200 OK", [("Content-Type", "application/x-ndjson"), self._revision()])
                 return self._stream()
+            if environ["PATH_INFO"] == HISTORY:
+                return self._own(environ | _client(environ), start_response)
             if not self._members.leads():
                 raise Problem(503, "this member does not lead", headers={MOVED: "it does not lead"})
             # A copy: for this server, it is the other member that asks.

@@ -110,6 +110,8 @@ class Ended(Section):
 class HeldBinding(Section):
     """A flow that had a translation address, from the binding log."""
 
+    member: str | None = said("of the cluster, that served it last; null: there is one controller", default=None)
+
     translated: IpAddress = said("PR1X")
     from_: str = Field(alias="from", description="since when (RFC 3339)", json_schema_extra={"format": "date-time"})
     to: str | None = said("until when; null: it still has it, as far as the log knows")
@@ -132,6 +134,8 @@ class HeldBinding(Section):
 class LogGap(Section):
     """A time of which records are missing."""
 
+    member: str | None = said("in whose log; null: there is one controller", default=None)
+
     from_: str = Field(alias="from", description="its beginning (RFC 3339)")
     to: str = said("its end")
     reason: str = said("why")
@@ -146,4 +150,4 @@ class HeldBindings(Section):
     gaps: list[LogGap] = said("those that this moment is in: there may have been others")
     begins: str | None = said("when the log begins: nothing is known of before")
     retention_days: float = said("how long records are kept")
-    incomplete: list[str] = said("other members of the cluster that led then, or near then: their logs know more")
+    incomplete: list[str] = said("members of the cluster that may have served flows then, and whose logs were not read")

@@ -89,9 +89,10 @@ def _paragraphs(address: str, answer: Any) -> list[str]:
     found += [_held(each) for each in held]
     for gap in answer["gaps"]:
         count = "" if gap["missing"] is None else f"{gap['missing']} records are missing; "
-        found.append(f"gap in the log from {gap['from']} to {gap['to']}: {count}{gap['reason']}")
+        log = f"the log of {gap['member']}" if gap.get("member") else "the log"
+        found.append(f"gap in {log} from {gap['from']} to {gap['to']}: {count}{gap['reason']}")
     if others := answer.get("incomplete"):
-        found.append(f"other members of the cluster led then, or near then: ask {listed(others)}, too")
+        found.append(f"other members of the cluster may have served flows then: ask {listed(others)}, too")
     if answer["begins"] is None or answer["begins"] > answer["at"]:
         found.append(f"the log begins at {answer['begins'] or 'no time: it is empty'}")
     return found
@@ -105,6 +106,7 @@ def _held(each: Any) -> str:
         "service": f"{service}, group {each['group']}" if each["group"] else service,
         "server": each["server"] or "none has answered",
         "edge": f"{each['edge']}, flow {each['number']}",
+        **({"by": each["member"]} if each.get("member") else {}),
         "from": each["from"],
         "to": to,
     }

@@ -44,7 +44,7 @@ class ClusterWatch:
         self._watching = Watching(peers.own)
         self._said: Standing | None = None  # of itself
         self._heard: dict[str, Standing] = {}  # by the ids of others
-        cluster.missed = self._missed
+        peers.missed = cluster.missed = self._missed
         self._endpoints = dict.fromkeys(mirror.etcd.endpoints, "")
         self._is_active = True
 

@@ -20,7 +20,7 @@ import socket
 import ssl
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from contextlib import closing
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -85,6 +85,7 @@ class Peers:
         self._secret = ""
         self._values: dict[str, Value] = {}  # of the keys that ``overview`` needs
         self.overview = overview({})
+        self.missed: Callable[[], Collection[str]] = list  # names of members that were there, and are not
         self._server: Server | None = None
         self._clients: dict[str, MemberClient] = {}  # by id, of members that are there
         self._streams: set[_Lines] = set()  # of those who listen to this member
@@ -158,6 +159,16 @@ class Peers:
         leader = self._mirror.values.get(LEADER)
         client = leader and self._clients.get(leader.text)
         return Leader(leader.text, self.overview.name(leader.text), client) if leader and client else None
+
+    def name(self) -> str:
+        return self.overview.name(self.own)
+
+    def others(self) -> list[Leader]:
+        return [Leader(id, self.overview.name(id), client) for id, client in self._clients.items()]
+
+    def serving(self) -> set[str]:
+        names = {member.name for member in self.overview.members.values()}
+        return names | set(self.missed()) if self.overview.shared else set()
 
     def missing(self) -> str:
         if self._mirror.problem:

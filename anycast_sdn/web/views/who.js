@@ -77,8 +77,9 @@ function extent({ begins, retention_days: days }) {
 
 /* Records may be missing: then the answer may be, too. */
 function gaps({ gaps: missing = [], incomplete: others = [] }) {
-  const elsewhere = others.length > 0 && html`<p class="pad">${status('warning', 'Other members led then')}, or near then: ask ${others.join(', ')}, too.</p>`;
-  return [elsewhere, ...missing.map(({ from, to, reason, missing: records }) => html`<p class="pad">${status('warning', 'The log has a gap')} from ${
+  const elsewhere = others.length > 0 && html`<p class="pad">${status('warning', 'Other members may have served flows then:')} ask ${others.join(', ')}, too.</p>`;
+  return [elsewhere, ...missing.map(({ from, to, reason, member, missing: records }) => html`<p class="pad">${
+    status('warning', member ? `The log of ${member} has a gap` : 'The log has a gap')} from ${
     from ? timestamp(from) : 'an unknown time'} to ${to ? timestamp(to) : 'now'}${reason && `: ${reason}`}${records > 0 && `, ${count(records, 'record')} missing`}.</p>`)];
 }
 

@@ -47,6 +47,17 @@ class Known:
     gone_back: int = 0
     reached: list[int] = field(default_factory=list)
     problem: str = ""
+    all_others: list[Leader] = field(default_factory=list)
+    all_serving: set[str] = field(default_factory=set)
+
+    def name(self) -> str:
+        return self.own.partition("-")[0]
+
+    def others(self) -> list[Leader]:
+        return self.all_others
+
+    def serving(self) -> set[str]:
+        return self.all_serving
 
     def leads(self) -> bool:
         return self.is_leader
@@ -104,6 +115,7 @@ class Member:
         client = MemberClient(f"http://127.0.0.1:{leader.port}", leader.known.own, secret)
         self.known.is_leader = False
         self.known.other = Leader(leader.known.own, leader.known.own.partition("-")[0], client)
+        self.known.all_others = [self.known.other]
 
     def ask(self, method: str, path: str, body: Any = None, caller: Caller = BY_LOOPBACK, **fields: str) -> Response:
         raw = b"" if body is None else json.dumps(body).encode()

@@ -40,7 +40,7 @@ def log(tmp_path: Path) -> Path:
 def test_it_says_whose_logs_are_to_be_asked_besides(capsys: pytest.CaptureFixture[str]) -> None:
     with answering(200, json.dumps(ANSWER | {"incomplete": ["m1", "m2"]}).encode()) as address:
         assert main.main(["who", "203.0.113.7", "--rest", address]) == 0
-    assert "other members of the cluster led then, or near then: ask m1, m2, too" in capsys.readouterr().out
+    assert "other members of the cluster may have served flows then: ask m1, m2, too" in capsys.readouterr().out
 
 
 def test_the_answer_of_a_controller_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
