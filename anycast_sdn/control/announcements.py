@@ -30,6 +30,7 @@ class Announcements:
     def __init__(self, network: Network, delivers: Callable[[str, Prefix], bool]) -> None:
         self._delivers = delivers
         self._announcers = _always_announced(network)
+        self._told: Set[Prefix] | None = None  # None: nobody else decides
         self._always: dict[str, list[Prefix]] = {switch.name: [] for switch in network.switches}
         for prefix, names in self._announcers.items():
             for name in sorted(names):
@@ -59,12 +60,11 @@ class Announcements:
         return self._announcers.get(prefix, _NONE)
 
     def is_announced(self, prefix: Prefix) -> bool:
-        return prefix in self._announcers
+        return prefix in (self._announcers if self._told is None else self._told)
 
     def told(self, announced: Set[Prefix]) -> None:
-        """Another controller decides: these are announced."""
-        self._announcers = dict.fromkeys(announced, _NONE)
-        self._announced = None
+        """Another controller decides: these are announced, whatever follows from what is known here."""
+        self._told = announced
 
     def of(self, switch: str) -> tuple[Sequence[Prefix], Collection[Prefix]]:
         """What a switch always announces, and the ANY/n that it is able to serve now, as copies."""

@@ -96,6 +96,7 @@ class Mirroring:
         generation: Callable[[int], int],
         lines: Lines,
         react: Callable[[Outcome], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``generation``: by which this member is, or was, the master of a switch."""
         self._controller = controller
@@ -104,6 +105,7 @@ class Mirroring:
         self._generation = generation
         self._lines = lines
         self._react = react
+        self._clock = clock
         self._wanted: dict[int, _Wanted] = {}
         self._heard_at = 0.0  # when the leader has said what it wants
         self._sent: dict[int, _Sent] = {}
@@ -122,7 +124,7 @@ class Mirroring:
     def _hear_wanted(self, member: str, text: str) -> None:
         term, wanted = json.loads(text)
         if self._sharing.is_latest(member, term):
-            self._heard_at = time.monotonic()
+            self._heard_at = self._clock()
             self._wanted = {
                 int(dpid, 16): _Wanted(generation, (term, run))
                 for dpid, (to, generation, run) in wanted.items()
@@ -131,7 +133,7 @@ class Mirroring:
 
     def send(self) -> None:
         """What has changed.  To be called several times a second, from a green thread of its own."""
-        if time.monotonic() - self._heard_at > SILENT_S:
+        if self._clock() - self._heard_at > SILENT_S:
             self._wanted = {}
         for dpid in [*self._sent.keys() | self._wanted.keys()]:
             self._send(dpid)
@@ -143,7 +145,7 @@ class Mirroring:
     def _send_replies(self, dpid: int) -> None:
         """Whether anybody wants it or not: what waits is not to pile up."""
         replies = self._controller.switches[dpid].engine.first_replies
-        if shown := mirror.observed_shown(replies.pop(time.monotonic(), REPLIES_AT_ONCE)):
+        if shown := mirror.observed_shown(replies.pop(self._clock(), REPLIES_AT_ONCE)):
             self._lines.publish(REPLIES, json.dumps([format(dpid, "x"), self._generation(dpid), shown]))
             hub.sleep(0)
 
@@ -162,7 +164,7 @@ class Mirroring:
                 return
             for numbers in sent.changed():
                 self._say(dpid, sent, numbers)
-        if time.monotonic() - sent.statistics_at >= STATISTICS_S:
+        if self._clock() - sent.statistics_at >= STATISTICS_S:
             self._say(dpid, sent, [])
 
     def _to_send(self, dpid: int) -> _Sent | None:
@@ -181,7 +183,7 @@ class Mirroring:
 
     def _say(self, dpid: int, sent: _Sent, numbers: list[int]) -> None:
         """What these flows are.  Others may run meanwhile."""
-        now, statistics = time.monotonic(), None
+        now, statistics = self._clock(), None
         if sent.is_whole and now - sent.statistics_at >= STATISTICS_S:
             sent.statistics_at = now
             statistics = mirror.shown(self._controller.switches[dpid].statistics(now))
@@ -196,7 +198,7 @@ class Mirroring:
 
     def _hear_ended(self, member: str, text: str) -> None:
         term, number, generation, what, numbers = json.loads(text)
-        dpid, now = int(number, 16), time.monotonic()
+        dpid, now = int(number, 16), self._clock()
         if not (self._sharing.is_latest(member, term) and self._is_ours(dpid, generation)):
             return
         edge = self._controller.switches[dpid].name
@@ -236,7 +238,7 @@ class Mirroring:
             format(dpid, "x"): [known.by.member, known.by.generation, known.run]
             for dpid, known in self._known.items()
         }
-        said, now = json.dumps([self._cluster.term(), wanted]), time.monotonic()
+        said, now = json.dumps([self._cluster.term(), wanted]), self._clock()
         if (wanted or self._said) and (said != self._said or now - self._said_at >= AGAIN_S):
             self._said, self._said_at = said if wanted else "", now
             self._lines.publish(MIRROR, said)
@@ -257,7 +259,7 @@ class Mirroring:
         dpid = int(number, 16)
         known = self._known.get(dpid)
         if known and (known.by.member, known.by.generation) == (member, generation):
-            self._controller.switches[dpid].mirror.observed(shown, time.monotonic())
+            self._controller.switches[dpid].mirror.observed(shown, self._clock())
 
     def take_all(self, is_active: Callable[[], bool]) -> None:
         """What masters send, in slices; to be spawned."""
@@ -282,7 +284,7 @@ class Mirroring:
             self._begin(dpid, known.by)
             return
         self._known[dpid] = known._replace(lines=line + 1)
-        here, now = self._controller.switches[dpid].mirror, time.monotonic()
+        here, now = self._controller.switches[dpid].mirror, self._clock()
         garbage.collect_new()
         here.take(batch, now)
         garbage.exempt_new()

@@ -3,6 +3,7 @@
 The leader is connected to the switch as well, and asks it what it holds; what it writes, the master sends.  Members say
 to each other, by topic:
 
+    leads    the leader, that it does
     holds    a master, of which switches it has the flows in its memory
     heard    a master, what such a switch has sent that is not about flows
     told     the leader, what the masters have to know of the network (``control.share.Told``)
@@ -15,6 +16,8 @@ The rules this file keeps:
 - ``holds`` is said again and again, so that whoever becomes the leader, or has lost a line, knows it soon.
 - The leader decides on a switch as long as it hears from the master that etcd names, with the generation by which that
   has become the master.  When that ends it is as if the switch had disconnected.
+- Each of the two soon knows that it does not hear the other one (``QUIET_S``), and says so: before the leader takes a
+  switch, a link or a server for silent because of it.
 - Where a stream between the two was broken, lines may be lost: then it is as if the switch had disconnected, and had
   connected anew.
 - Lines of the leader have its term.  A master takes them from the latest leader that it has heard of.
@@ -26,6 +29,7 @@ The rules this file keeps:
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
@@ -47,10 +51,12 @@ from anycast_sdn.process.sharing_lines import BadLine, Heard, Held, Hosts, Telli
 LOG = logging.getLogger(__name__)
 _Line = TypeVar("_Line")
 
-HOLDS, HEARD, TOLD, TAKEN, HOSTS, WRITES = "holds", "heard", "told", "taken", "hosts", "writes"
+LEADS, HOLDS, HEARD, TOLD, TAKEN = "leads", "holds", "heard", "told", "taken"
+HOSTS, WRITES = "hosts", "writes"
 PACKETS_A_BEAT = 100  # of one port
 TAKEN_S = 1.0  # what has not been taken after so long is told again as a whole
 AGAIN_S = 0.5  # what a master holds is said so often
+QUIET_S = 1.5  # a master, or a leader, that has said nothing for so long is not heard
 SILENT_S = 3.0  # a master that has not said for so long what it holds counts as gone
 
 
@@ -108,6 +114,7 @@ class Sharing:
         self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
         self._version = 0  # of what is enrolled, as the controller has it
+        self._leads_said_at = self._leader_heard_at = -math.inf
         self._told: Told | None = None  # to others; None: they have to be told everything
         self._told_version, self._told_at, self._lines_told = 0, 0.0, 0
         self._taken: dict[str, int] = {}  # member → how many of these lines it has taken, in this term
@@ -119,6 +126,7 @@ class Sharing:
         self.before_writes: list[Callable[[int], None]] = [self.say_hosts]
         self._passed_on: Counter[tuple[int, int]] = Counter()  # packets of (switch, port) since the last beat
         self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
+        self._listen(LEADS, sharing_lines.read_leads, self._hear_leads)
         self._listen(HOLDS, sharing_lines.read_holds, self._hear_holds)
         self._listen(HEARD, sharing_lines.read_heard, self._hear_heard)
         self._listen(TOLD, sharing_lines.read_told, self._hear_told)
@@ -146,16 +154,17 @@ class Sharing:
 
     def beat(self) -> None:
         """To be called several times a second."""
+        self._say_that_it_leads()
         self._say_what_is_held()
         self._say_what_was_noticed()
         self._look()
         self._tell()
 
     def _say_what_is_held(self) -> None:
-        held = {}
+        held, hears = {}, self._clock() - self._leader_heard_at <= QUIET_S
         for dpid, switch in self._controller.switches.items():
             if switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid):
-                begun, tried = self._lines.begun(self._cluster.leader()), Tried((), switch.features)
+                begun, tried = self._lines.begun(self._cluster.leader()) if hears else 0, Tried((), switch.features)
                 held[dpid] = Held(self._connections.generation(dpid), begun, tried)
         said, now = sharing_lines.holds(held), self._clock()
         if said != self._said or (held and now - self._said_at >= AGAIN_S):
@@ -194,6 +203,13 @@ class Sharing:
             return False  # another one leads in this term
         self._term = term
         return True
+
+    def _hear_leads(self, member: str, term: int) -> None:
+        if self.is_latest(member, term):
+            was_silent = self._clock() - self._leader_heard_at > QUIET_S
+            self._leader_heard_at = self._clock()
+            if was_silent:
+                self._say_what_is_held()
 
     def _hear_told(self, member: str, line: Telling) -> None:
         if not self.is_latest(member, line.term):
@@ -241,6 +257,13 @@ class Sharing:
 
     # ---------------------------------------------------------------- the leader
 
+    def _say_that_it_leads(self) -> None:
+        if not self._cluster.leads():
+            self._leads_said_at = -math.inf
+        elif self._clock() - self._leads_said_at >= AGAIN_S:
+            self._leads_said_at = self._clock()
+            self._lines.publish(LEADS, str(self._cluster.term()))
+
     def _hear_holds(self, member: str, held: dict[int, Held]) -> None:
         self._held[member] = self._clock(), held
         self._look()
@@ -248,7 +271,7 @@ class Sharing:
     def _look(self) -> None:
         """Which switches does this controller manage now?"""
         leads, now = self._cluster.leads(), self._clock()
-        self._held = {member: held for member, held in self._held.items() if now - held[0] <= SILENT_S}
+        self._held = {member: held for member, held in self._held.items() if now - held[0] <= QUIET_S}
         for dpid in self._controller.switches:
             by = self._held_by(dpid) if leads else None
             channel = self._connections.channels.get(dpid)

@@ -30,7 +30,7 @@ class Held(NamedTuple):
     """What a master says of a switch."""
 
     generation: int
-    begun: int  # how often it has begun to listen to the leader
+    begun: int  # how often it has begun to listen to the leader; 0: it does not hear it
     tried: Tried | None
 
 
@@ -108,6 +108,12 @@ def _address(value: str) -> Address:
 
 def _switch(value: str) -> int:
     return _number(int(_word(value), 16))
+
+
+@_read
+def read_leads(text: str) -> int:
+    """→ the leader's term."""
+    return _number(int(text))
 
 
 # ------------------------------------------------------------------------------ holds

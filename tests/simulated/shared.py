@@ -7,7 +7,6 @@ switches have the other one as their master; of all others, the leader is.
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
@@ -15,13 +14,11 @@ from functools import partial
 from typing import Any
 
 from anycast_sdn.cluster.view import Master
-from anycast_sdn.control import mirror
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
-from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address
 from anycast_sdn.openflow.decoding import PacketInMessage
@@ -29,6 +26,7 @@ from anycast_sdn.openflow.features import Tried
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.rules import Message
 from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process.mirroring import Mirroring
 from anycast_sdn.process.shared_codes import SharedCodes
 from anycast_sdn.process.sharing import Sharing
 from anycast_sdn.simulation import channels as simulated
@@ -76,6 +74,7 @@ class WireEnd:
         self._wire, self._member = wire, member
         self._listeners: dict[str, list[Callable[[str, str], None]]] = {}
         self.streams = dict.fromkeys((LEADER, MASTER), 1)
+        self.taken: Callable[[], None] = lambda: None  # called after each line
         wire.ends[member] = self
 
     def publish(self, topic: str, text: str) -> None:
@@ -90,6 +89,7 @@ class WireEnd:
     def take(self, member: str, topic: str, text: str) -> None:
         for listener in self._listeners.get(topic, ()):
             listener(member, text)
+        self.taken()
 
 
 class Etcd:
@@ -150,15 +150,26 @@ class Member:
         self.is_frozen = False
         self.work_is_queued = self.beat_is_queued = False
         self.sent: list[Message] = []
-        etcd, lines = Etcd(name, channels.masters), WireEnd(channels.wire, name)
+        etcd, end = Etcd(name, channels.masters), WireEnd(channels.wire, name)
         self.sharing = Sharing(
-            controller, etcd, self, lines, self.react, self, lambda: channels.now,  # type: ignore[arg-type]
+            controller, etcd, self, end,  # type: ignore[arg-type]
+            self.react, self, lambda: channels.now,
         )  # fmt: skip
-        self.codes = SharedCodes(controller, etcd, self.sharing, lines)
+        self.mirroring = Mirroring(
+            controller, etcd, self.sharing, self.generation, end, self.react,  # type: ignore[arg-type]
+            lambda: channels.now,
+        )  # fmt: skip
+        self.codes = SharedCodes(controller, etcd, self.sharing, end)
+        end.taken = self._take_flows
 
     def beat(self) -> None:
         self.sharing.beat()
+        self.mirroring.beat()
         self.codes.beat()
+
+    def _take_flows(self) -> None:
+        while self.mirroring._waiting:
+            self.mirroring._take(*self.mirroring._waiting.popleft())
 
     def react(self, out: Outcome) -> None:
         self._of.react_of(self, out)
@@ -213,12 +224,10 @@ class SharedChannels(ControlChannels):
         self.shared = {self.dpid(name) for name in shared}
         self.masters = {dpid: Master(MASTER if dpid in self.shared else LEADER, 1, 1) for dpid in self._names}
         self.carried: list[list[Message]] = []
-        self._mirrored: dict[int, dict[int, Binding]] = {}
         self._make_members(self.controller)
 
     def _make_members(self, controller: Controller) -> None:
         master = Controller(controller.network, controller.groups, random.Random(5))
-        self._mirrored.clear()
         self.leader, self.master = Member(self, LEADER, controller), Member(self, MASTER, master)
         for member in (self.leader, self.master):
             for dpid in self._names:
@@ -254,8 +263,10 @@ class SharedChannels(ControlChannels):
         if dpid in self.leader.sharing.managed:
             self.leader.read_rest(dpid, self.generation(dpid))
         else:
-            self.master.sharing.beat()
-            self._clock.advance(2 * LINE_S)  # now the leader manages it
+            for member in (self.leader, self.master):
+                member.sharing.beat()
+            self._beat_soon(self.leader)  # so that there is a next event
+            self._clock.advance(3 * LINE_S)  # now the leader manages it
         return self.leader.sent + self.master.sent
 
     def generation(self, dpid: int) -> int:
@@ -323,23 +334,6 @@ class SharedChannels(ControlChannels):
         member.beat_is_queued = False
         if not member.is_frozen:
             member.beat()
-        if not self.master.is_frozen:
-            self._clock.after(LINE_S, self._mirror)
-
-    def _mirror(self) -> None:
-        """The leader gets to know what the flows are, as by ``process.mirroring``."""
-        for dpid in self.leader.sharing.managed:
-            ours, theirs = self.leader.controller.switches[dpid], self.master.controller.switches[dpid].engine.flows
-            flows = {flow.number: flow for flow in theirs}
-            if not ours.mirror.is_begun:
-                ours.mirror.begin()
-                self._mirrored.pop(dpid, None)
-            if self._mirrored.get(dpid) != flows:
-                ended = self._mirrored.get(dpid, {}).keys() - flows.keys()
-                self._mirrored[dpid] = flows
-                ours.mirror.take(json.loads(json.dumps(mirror.batch(flows.values(), ended, self.now))), self.now)
-                ours.mirror.whole()
-                self.leader.react(self.leader.controller.mirrored(dpid, self.now))
 
     def _work_of(self, member: Member) -> None:
         member.work_is_queued = False
