@@ -44,6 +44,7 @@ from anycast_sdn.process.flow_feed import FlowFeed
 from anycast_sdn.process.inspection import Inspections
 from anycast_sdn.process.mirroring import Mirroring
 from anycast_sdn.process.shared_codes import SharedCodes
+from anycast_sdn.process.shared_counters import SharedCounters
 from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
@@ -60,6 +61,7 @@ from anycast_sdn.views.trends import Trends
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
 SHARING_S = 0.1
+COUNTED_S = 0.5
 FLOWS_S = 0.05  # how often what becomes of flows is collected, if somebody listens
 CHECKS_S = 0.05  # how often checks of servers that are due are made
 DATABASES_S = 0.5  # how often it is looked which databases of switches are due
@@ -531,10 +533,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.when_it_begins_anew(mirroring.begin_anew)
         codes = SharedCodes(self.controller, cluster, self.sharing, lines)
         self.when_it_begins_anew(codes.begin_anew)
+        counted = SharedCounters(self.controller, self.counters, lines)
         self.threads += [
             hub.spawn(self._every, SHARING_S, self.sharing.beat),
             hub.spawn(self._every, SHARING_S, mirroring.beat),
             hub.spawn(self._every, SHARING_S, codes.beat),
+            hub.spawn(self._every, COUNTED_S, counted.beat),
             hub.spawn(mirroring.take_all, lambda: self.is_active),
         ]
 

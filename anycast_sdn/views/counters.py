@@ -354,13 +354,25 @@ def packets_dropped(counted: Mapping[str, int]) -> int:
     return sum(number for name, number in counted.items() if name not in INCIDENTS)
 
 
+class Totals(NamedTuple):
+    """What was counted at a switch: by counter, and by kind of fault."""
+
+    drops: Mapping[str, int]
+    repairs: Mapping[str, int]
+
+
 class Counters:
-    """Counts events; a subscriber."""
+    """Counts events; a subscriber.
+
+    In a cluster it also has what the masters of other switches count there (``others_counted``).
+    """
 
     def __init__(self) -> None:
         self.drops: defaultdict[str, Counter[str]] = defaultdict(Counter)  # switch → counter → number
         self.repairs: defaultdict[str, Counter[Fault]] = defaultdict(Counter)  # switch → kind of fault → rules
         self.events: Counter[tuple[str, str]] = Counter()  # those that operators are told of: type, severity
+        self._drops_of_others: defaultdict[str, Counter[str]] = defaultdict(Counter)  # a part of ``drops``
+        self._repairs_of_others: defaultdict[str, Counter[Fault]] = defaultdict(Counter)
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Reported):
@@ -370,6 +382,28 @@ class Counters:
         elif isinstance(event, COUNTED):
             name, number = counted(event)
             self.drops[event.switch][name] += number
+
+
+    def others_counted(self, switch: str, before: Totals, after: Totals) -> None:
+        """By another controller, since it has said ``before``; what is not known here is left out."""
+        for name, number in after.drops.items():
+            if (more := number - before.drops.get(name, 0)) > 0 and name in COUNTERS:
+                self.drops[switch][name] += more
+                self._drops_of_others[switch][name] += more
+        for fault in Fault:
+            if (more := after.repairs.get(fault.value, 0) - before.repairs.get(fault.value, 0)) > 0:
+                self.repairs[switch][fault] += more
+                self._repairs_of_others[switch][fault] += more
+
+    def own(self, switch: str) -> Totals:
+        """Without what others have counted."""
+        drops: Mapping[str, int] = self.drops.get(switch, {})
+        repairs: Mapping[Fault, int] = self.repairs.get(switch, {})
+        drops_of_others, repairs_of_others = self._drops_of_others[switch], self._repairs_of_others[switch]
+        return Totals(
+            {name: number - drops_of_others[name] for name, number in drops.items()},
+            {fault.value: number - repairs_of_others[fault] for fault, number in repairs.items()},
+        )
 
 
 COUNTED = (*get_args(CountedEvent), ServerLost, ServerReturned)

@@ -132,14 +132,14 @@ def _switch_groups(scrape: Scrape) -> Iterator[Value]:
 
 def _repaired(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
-        repairs: Mapping[Fault, int] = scrape.process.counters.repairs.get(switch.name, {})
+        repairs = scrape.process.counters.own(switch.name).repairs
         for fault in Fault:
-            yield (switch.name, fault.value), repairs.get(fault, 0)
+            yield (switch.name, fault.value), repairs.get(fault.value, 0)
 
 
 def _incidents(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
-        counted: Mapping[str, int] = scrape.process.counters.drops.get(switch.name, {})
+        counted = scrape.process.counters.own(switch.name).drops
         for name in sorted(INCIDENTS):
             yield (switch.name, name), counted.get(name, 0)
 
@@ -219,7 +219,7 @@ def _dropped(scrape: Scrape) -> Iterator[Value]:
     for switch in scrape.switches:
         # What alerts are about is there from the beginning: rates are of counters that have been 0.
         always = OF_FLOWS if switch.described.client_edge else ()
-        by_controller: Mapping[str, int] = scrape.process.counters.drops.get(switch.name, {})
+        by_controller = scrape.process.counters.own(switch.name).drops
         counted = together(dict.fromkeys(always, 0), switch.dropped if scrape.decides else {}, by_controller)
         for reason, packets in sorted(counted.items()):
             if reason not in INCIDENTS:
