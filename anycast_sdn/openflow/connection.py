@@ -24,6 +24,7 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
@@ -176,7 +177,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         elif self._has_role and self.held is None and not self._was_just_master():
             messages = [*messages]
             if any(isinstance(each, EndConnection) for each in messages):
-                self.ask_role(ofp.OFPCR_ROLE_NOCHANGE, 0, self._take_role)
+                self.ask_role(ofp.OFPCR_ROLE_NOCHANGE, 0, partial(self._take_role, self.session))
                 self.hold()
         self._queue(self._encode(self, messages))
 
@@ -184,7 +185,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         """Has the switch said just now that this controller is its master?"""
         return False
 
-    def _take_role(self, reply: RoleReply | bool | None) -> None:
+    def _take_role(self, session: int, reply: RoleReply | bool | None) -> None:
+        if session != self.session:
+            return  # it has been a slave since
         if reply is False or (isinstance(reply, RoleReply) and reply.role == ofp.OFPCR_ROLE_MASTER):
             self.release()
             self._wake()

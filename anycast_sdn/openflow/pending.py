@@ -236,10 +236,14 @@ class Pending:
                 trial.act(None)
 
     def forget(self) -> None:
-        """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored."""
-        asked = [*self._questions, *self._trials, *self._barriers]
+        """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored.
+
+        But for roles: whose master it is has to be known whatever it was before.
+        """
+        asked, roles = [*self._questions, *self._trials, *self._barriers], dict(self._roles)
         self.end()
         self._late.extend(asked)
+        self._roles.update(roles)
 
     def end(self) -> None:
         """The connection has ended: probes fail, and all else is dropped."""

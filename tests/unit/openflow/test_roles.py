@@ -165,6 +165,16 @@ def test_what_was_asked_before_has_no_effect_any_more() -> None:
     assert not peer.connection.unanswered
 
 
+def test_an_answer_about_its_role_is_waited_for_whatever_else_ends() -> None:
+    """A leader becomes the master of a switch that it manages: it manages no more before the switch has answered."""
+    peer = Peer()
+    peer.connection.become_manager(lambda data: None)
+    xid, answers = ask(peer)
+    peer.connection.become_slave()
+    peer.say(reply(ofp.OFPCR_ROLE_MASTER, 7, xid))
+    assert answers == [RoleReply(ofp.OFPCR_ROLE_MASTER, 7)]
+
+
 def test_a_slave_hears_of_removed_rules_alone() -> None:
     peer = slave()
     for each in (PACKET_IN, WELL_FORMED[ofp.OFPT_PORT_STATUS], WELL_FORMED[ofp.OFPT_BARRIER_REPLY]):
