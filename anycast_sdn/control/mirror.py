@@ -110,7 +110,7 @@ class Mirror:
 
     def begin(self) -> None:
         """All flows are sent next."""
-        self._unseen = {flow.number for flow in self._flows}
+        self._unseen = self._flows.numbers()
         self.is_begun = True
 
     def end(self) -> None:
@@ -138,12 +138,16 @@ class Mirror:
         except (ValueError, TypeError, IndexError, error) as problem:
             raise BadBatch(str(problem)) from problem
 
-    def whole(self) -> None:
-        """All have been sent: others are not there."""
-        for number in self._unseen or ():
-            self._forget(number)
+    def whole(self, most: int = 1 << 32) -> bool:
+        """All have been sent: ``most`` of those that were known before, and are not there, are forgotten → all?"""
+        while self._unseen and most > 0:
+            self._forget(self._unseen.pop())
+            most -= 1
+        if self._unseen:
+            return False
         self._unseen = None
         self.is_whole = True
+        return True
 
     # ---------------------------------------------------------------- what its master is asked to do
 

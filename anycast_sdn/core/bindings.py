@@ -174,6 +174,10 @@ class BindingTable:
     def by_number(self, number: int) -> Binding | None:
         return self._by_number[number & _LOW].get(number)
 
+    def numbers(self) -> set[int]:
+        """Of all bindings."""
+        return set().union(*self._by_number)
+
     def numbers_after(self, number: int, limit: int) -> list[int]:
         """The next bindings' numbers, in ascending order.
 

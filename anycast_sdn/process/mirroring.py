@@ -11,6 +11,7 @@ The rules this file keeps:
 
 - What the leader wants has a number, its *run*, and is said again and again.  A master that hears another run than
   before begins with all flows; lines of a run have numbers, and after one that is missing the leader begins another.
+- The leader says how many lines it has taken, and a master does not go far ahead of it.
 - A master sends nothing that nobody wants: a leader that has been silent for ``SILENT_S`` wants nothing.
 - Lines are small.  They are made, and taken, in slices of some milliseconds; other green threads run between them.
 """
@@ -22,7 +23,8 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from os_ken.lib import hub
 
@@ -40,10 +42,12 @@ LOG = logging.getLogger(__name__)
 
 MIRROR, MIRRORED, REPLIES, ENDED = "mirror", "mirrored", "replies", "ended"
 AT_ONCE = 400  # flows in a line
-MOST_WAITING = 2_000  # lines of masters that are not taken yet; of others all flows are sent anew
+AHEAD = 25  # lines of a switch that the leader has not taken yet; changes wait, and what changes again is sent once
+MOST_WAITING = 5_000  # lines of all masters that are not taken yet; of others all flows are sent anew
 STATISTICS_S = 0.5  # how often they are sent
 REPLIES_AT_ONCE = 5000  # flows of which it is told: some milliseconds
 
+_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
 Run = tuple[int, int]  # the leader's term, and a number
 
 
@@ -107,6 +111,7 @@ class Mirroring:
         self._react = react
         self._clock = clock
         self._wanted: dict[int, _Wanted] = {}
+        self._taken: dict[int, int] = {}  # how many lines of it the leader has taken
         self._heard_at = 0.0  # when the leader has said what it wants
         self._sent: dict[int, _Sent] = {}
         self._known: dict[int, _Known] = {}
@@ -114,22 +119,29 @@ class Mirroring:
         self._said_at, self._said = 0.0, ""
         self._waiting: deque[tuple[str, str]] = deque()  # lines of masters
         self._comes = hub.Event()
-        lines.listen(MIRROR, self._hear_wanted)
+        self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
+        lines.listen(MIRROR, partial(self._read, MIRROR, self._hear_wanted))
         lines.listen(MIRRORED, self._hear_flows)
-        lines.listen(REPLIES, self._hear_replies)
-        lines.listen(ENDED, self._hear_ended)
+        lines.listen(REPLIES, partial(self._read, REPLIES, self._hear_replies))
+        lines.listen(ENDED, partial(self._read, ENDED, self._hear_ended))
+
+    def _read(self, topic: str, take: Callable[[str, Any], None], member: str, text: str) -> None:
+        try:
+            take(member, json.loads(text))
+        except _UNREADABLE as error:
+            if (member, topic) not in self._unread:
+                self._unread.add((member, topic))
+                LOG.warning("member %s says of %s what cannot be used, and is ignored: %s", member, topic, error)
 
     # ---------------------------------------------------------------- a master
 
-    def _hear_wanted(self, member: str, text: str) -> None:
-        term, wanted = json.loads(text)
-        if self._sharing.is_latest(member, term):
-            self._heard_at = self._clock()
-            self._wanted = {
-                int(dpid, 16): _Wanted(generation, (term, run))
-                for dpid, (to, generation, run) in wanted.items()
-                if to == self._cluster.member
-            }
+    def _hear_wanted(self, member: str, line: Any) -> None:
+        term, wanted = line
+        of_us = {int(dpid, 16): rest for dpid, (to, *rest) in wanted.items() if to == self._cluster.member}
+        new = {dpid: _Wanted(generation, (term, run)) for dpid, (generation, run, _) in of_us.items()}
+        if new.keys() <= self._controller.switches.keys() and self._sharing.is_latest(member, term):
+            self._heard_at, self._wanted = self._clock(), new
+            self._taken = {dpid: int(taken) for dpid, (_, _, taken) in of_us.items()}
 
     def send(self) -> None:
         """What has changed.  To be called several times a second, from a green thread of its own."""
@@ -154,18 +166,21 @@ class Mirroring:
         sent = self._to_send(dpid)
         if sent is None:
             return
-        for numbers in sent.changed():
-            self._say(dpid, sent, numbers)
-        while not sent.is_whole:
+        while self._may_say(dpid, sent):
+            for numbers in sent.changed():
+                self._say(dpid, sent, numbers)
+            if sent.is_whole:
+                break
             numbers = sent.next()
             sent.is_whole = not numbers
             self._say(dpid, sent, numbers)
-            if self._to_send(dpid) is not sent:
-                return
-            for numbers in sent.changed():
-                self._say(dpid, sent, numbers)
+        else:
+            return
         if self._clock() - sent.statistics_at >= STATISTICS_S:
             self._say(dpid, sent, [])
+
+    def _may_say(self, dpid: int, sent: _Sent) -> bool:
+        return self._to_send(dpid) is sent and sent.lines - self._taken.get(dpid, 0) < AHEAD
 
     def _to_send(self, dpid: int) -> _Sent | None:
         """None: nothing, now."""
@@ -196,8 +211,8 @@ class Mirroring:
         sent.lines += 1
         hub.sleep(0)
 
-    def _hear_ended(self, member: str, text: str) -> None:
-        term, number, generation, what, numbers = json.loads(text)
+    def _hear_ended(self, member: str, line: Any) -> None:
+        term, number, generation, what, numbers = line
         dpid, now = int(number, 16), self._clock()
         if not (self._sharing.is_latest(member, term) and self._is_ours(dpid, generation)):
             return
@@ -235,7 +250,7 @@ class Mirroring:
             if is_client_edge and switch.share is Share.REST and not is_begun:
                 self._begin(dpid, by)
         wanted = {
-            format(dpid, "x"): [known.by.member, known.by.generation, known.run]
+            format(dpid, "x"): [known.by.member, known.by.generation, known.run, known.lines]
             for dpid, known in self._known.items()
         }
         said, now = json.dumps([self._cluster.term(), wanted]), self._clock()
@@ -254,8 +269,8 @@ class Mirroring:
             self._waiting.append((member, text))
             self._comes.set()
 
-    def _hear_replies(self, member: str, text: str) -> None:
-        number, generation, shown = json.loads(text)
+    def _hear_replies(self, member: str, line: Any) -> None:
+        number, generation, shown = line
         dpid = int(number, 16)
         known = self._known.get(dpid)
         if known and (known.by.member, known.by.generation) == (member, generation):
@@ -267,12 +282,16 @@ class Mirroring:
             self._comes.wait()
             self._comes.clear()
             while self._waiting:
-                self._take(*self._waiting.popleft())
+                self.take(*self._waiting.popleft())
                 hub.sleep(0)
 
     @isolated
-    def _take(self, member: str, text: str) -> None:
-        number, generation, (term, run), line, is_whole, statistics, batch = json.loads(text)
+    def take(self, member: str, text: str) -> None:
+        """A line of a master, perhaps in slices."""
+        self._read(MIRRORED, self._take, member, text)
+
+    def _take(self, member: str, said: Any) -> None:
+        number, generation, (term, run), line, is_whole, statistics, batch = said
         dpid = int(number, 16)
         known = self._known.get(dpid)
         if not known or (known.by.member, known.by.generation) != (member, generation):
@@ -288,8 +307,8 @@ class Mirroring:
         garbage.collect_new()
         here.take(batch, now)
         garbage.exempt_new()
-        if is_whole:
-            here.whole()
+        while is_whole and here.is_begun and not here.whole(AT_ONCE):
+            hub.sleep(0)
         if statistics:
             here.told(statistics)
         self._react(self._controller.mirrored(dpid, now))

@@ -8,12 +8,14 @@ import pytest
 from members import members
 from support import PORT, V4, WEB, Running, edited, program, until
 
-SIZE = 1_200_000  # bytes
+LATE = "198.18.0.77"
+SIZE = 1_000_000  # bytes
 
 
 @pytest.mark.row("M33", "the leader drains a server whose flows another member serves, and ends flows there")
 def test_the_leader_knows_drains_and_ends_the_flows_that_another_member_serves(tmp_path: Path) -> None:
-    with members(edited("figure1.yaml", tmp_path), tmp_path) as (testbed, _, (leader, _)):
+    file = edited("figure1.yaml", tmp_path, ("tcp_closed_s: 5", "tcp_closed_s: 1"))
+    with members(file, tmp_path) as (testbed, _, (leader, _)):
         network = Running(testbed, leader)
         until(lambda: leader.rest("GET", "/healthz").body["status"] == "ok", "the first member leads", 30)
         network.call("POST", "/v1/cluster/share")
@@ -41,6 +43,18 @@ def test_the_leader_knows_drains_and_ends_the_flows_that_another_member_serves(t
         assert transfer.output().splitlines()[1] == f"{SIZE} bytes, checksum right"
         until(lambda: operation_of(network, operation)["state"] == "succeeded", "the drain is over", 60)
         assert [server["address"] for server in network.servers("web")] == [V4.as3]
+
+        # An enrolment counts when it is answered; a server that is removed keeps its flows.
+        network.call("PUT", "/v1/groups/late", {"prefixes": [f"{LATE}/32"]})
+        network.call("POST", "/v1/groups/late/servers", {"address": V4.as3})
+        assert network.ask("h1", LATE, "--flows", 10) == ["as3 hello"] * 10
+        transfer = testbed.spawn("h2", program("tcp_client.py", LATE, PORT, "--bytes", SIZE, "--rate", 400_000))
+        until(lambda: "connected to as3" in transfer.output(), "a transfer has begun")
+        until(lambda: pinned(network, V4.as3) >= 21, "the leader knows it")
+        network.call("DELETE", "/v1/groups/late")
+        network.call("DELETE", "/v1/groups/web")
+        until(lambda: transfer.process.poll() is not None, "the transfer ends", 60)
+        assert transfer.output().splitlines()[1] == f"{SIZE} bytes, checksum right"
 
 
 def master_of(network: Running, switch: str) -> str:

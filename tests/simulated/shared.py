@@ -169,7 +169,7 @@ class Member:
 
     def _take_flows(self) -> None:
         while self.mirroring._waiting:
-            self.mirroring._take(*self.mirroring._waiting.popleft())
+            self.mirroring.take(*self.mirroring._waiting.popleft())
 
     def react(self, out: Outcome) -> None:
         self._of.react_of(self, out)

@@ -13,7 +13,7 @@ from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.first_replies import Asked
 from anycast_sdn.process import mirroring
-from anycast_sdn.process.mirroring import ENDED, MIRRORED, Mirroring
+from anycast_sdn.process.mirroring import ENDED, MIRROR, MIRRORED, REPLIES, Mirroring
 from anycast_sdn.process.sharing import By
 from tests.unit.engines import samples
 from tests.unit.engines.samples import CLIENT_EDGE, KEY, SERVER
@@ -100,7 +100,7 @@ class Two:
             each.lines.deliver()
         waiting = self.leader.mirroring._waiting
         while waiting:
-            self.leader.mirroring._take(*waiting.popleft())
+            self.leader.mirroring.take(*waiting.popleft())
 
     def begin(self, flows: int) -> None:
         for number in range(1, flows + 1):
@@ -268,11 +268,41 @@ def test_nobody_but_the_leader_of_now_ends_flows(two: Two):
     ["1", GENERATION, [TERM, 1], 1, True, None, [["x"], "?", "", ""]],
     [],
     {"1": 2},
+    7,
 ])  # fmt: skip
-def test_lines_that_nobody_has_asked_for_or_can_read_change_nothing(two: Two, said):
+def test_lines_that_nobody_has_asked_for_or_can_read_change_nothing(two: Two, said, caplog):
     two.begin(10)
-    two.leader.lines.listeners[MIRRORED]("b", json.dumps(said))
+    for topic in (MIRRORED, MIRROR, REPLIES, ENDED):
+        for each in (two.leader, two.master):
+            each.lines.listeners[topic]("b" if each is two.leader else "a", json.dumps(said))
+            each.lines.listeners[topic]("b" if each is two.leader else "a", "[" * 100_000)
     two.beat()
     two.beat()
     assert two.is_equal
     assert two.leader.switch.knows_flows
+    assert "Traceback" not in caplog.text
+
+
+def test_a_master_does_not_go_far_ahead_of_the_leader(two: Two, monkeypatch):
+    monkeypatch.setattr(mirroring, "AT_ONCE", 10)
+    for number in range(1, 1001):
+        two.master.flows.put(flow(number))
+    two.beat()
+    assert len(two.leader.flows) == 10 * mirroring.AHEAD
+    for number in range(1, 1001):
+        two.master.flows.put(flow(number, server=None))
+    for _ in range(9):
+        two.beat()
+    assert two.is_equal
+    assert two.leader.switch.knows_flows
+    assert two.leader.flows.pinned() == 0
+
+
+def test_flows_that_are_not_there_any_more_are_forgotten_in_slices(two: Two, monkeypatch):
+    two.begin(1000)
+    two.leader.switch.disconnected()
+    for number in range(1, 1001):
+        two.master.flows.remove(flow(number))
+    two.beat()
+    assert two.leader.switch.knows_flows
+    assert not len(two.leader.flows)
