@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from bridge import run
+from controllers import Member
 from members import members
 from restarted_switch import RATE, of_udp
 from support import CONNTRACK, PORT, V4, V6, WEB, Running, edited, program, until, with_conntrack
@@ -86,3 +87,48 @@ def test_the_next_leader_knows_the_flows_in_the_tracker(tmp_path: Path) -> None:
         assert second.ask("h1", V4.web, *NEW) == ["as2 hello"] * 20
         assert len(first.flows(f"client={V4.h1}")) == known + 20
         assert all(len(clients) == 1 for clients in holders(first).values())
+
+
+def _master(member: Member) -> str:
+    """The name of the member that is the master of arh1, as this one shows it; the leader knows its flows, too."""
+    shown = member.rest("GET", "/v1/cluster").body["switches"]
+    return next(str(switch["master"]) for switch in shown if switch["switch"] == "arh1")
+
+
+@pytest.mark.row("M20", "shared switches: a master that does not lead is killed, then the leader: flows go on")
+def test_with_shared_switches_whoever_dies_the_next_master_knows_the_flows_in_the_tracker(tmp_path: Path) -> None:
+    with members(edited("figure1.yaml", tmp_path, CONNTRACK), tmp_path, 3) as (testbed, _, (leader, other, third)):
+        network, last = Running(testbed, leader), Running(testbed, third)
+        until(lambda: leader.rest("GET", "/healthz").body["status"] == "ok", "the first member serves", 30)
+        network.call("POST", "/v1/cluster/share")
+        network.call("POST", "/v1/cluster/members/m1/switches/arh1")
+        until(lambda: _master(leader) == "m1", "another member than the leader has arh1", 30)
+        network.enrol("web", WEB, [V4.as2, V6.as2])
+        network.serve_udp("as2")
+        network.wait_for_servers("web")
+        answers = ask_all(network)
+        assert answers == ["as2 hello"] * MANY
+        until(lambda: len(before := of_udp(network)) >= MANY and all(flow[-1] for flow in before), "all are known")
+        before = set(of_udp(network))
+        numbers = {flow[0] for flow in before}
+        for member in (leader, third):
+            file = member.database.with_suffix(".connections")
+            until(lambda file=file: numbers <= _kept(file), "the other members have them all")
+
+        other.kill()
+        until(lambda: _master(leader) != "m1" and before <= set(of_udp(network)), "another one has arh1, and knows", 30)
+        assert ask_all(network) == answers
+        assert network.ask("h1", V4.web, *NEW) == ["as2 hello"] * 20
+        assert all(len(clients) == 1 for clients in holders(network).values())
+
+        network.call("POST", "/v1/cluster/members/m2/switches/arh1")
+        until(lambda: _master(leader) == "m2" and before <= set(of_udp(network)), "the third member has arh1", 30)
+        assert ask_all(network) == answers
+        leader.kill()
+        until(lambda: third.rest("GET", "/healthz").body["role"] == "leader", "it leads", 30)
+        until(lambda: before <= set(of_udp(last)), "it knows the flows", 30)
+        assert ask_all(last) == answers
+        last.wait_for_servers("web")
+        assert last.ask("h1", V4.web, *NEW) == ["as2 hello"] * 20
+        assert all(len(clients) == 1 for clients in holders(last).values())
+        assert before <= set(of_udp(last))
