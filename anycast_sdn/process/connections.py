@@ -316,7 +316,9 @@ class Connections:
         wanted, switches = self._share, self._controller.switches
         masters = [switches[dpid] for dpid, switch in self.channels.items() if switch.is_master]
         has_obeyed = self._controller.obeys and self._cluster.leads()
-        if has_obeyed or any(each.share is not wanted and (each.ever_synchronised or each.reading) for each in masters):
+        # Where it is not known yet what is decided there, that is seen to when it is.
+        known = [each for each in masters if each.reading or each.synchronised or each.decides_on_flows]
+        if has_obeyed or any(each.share is not wanted for each in known):
             self.forget(keeping=True)
 
     @property
