@@ -1,0 +1,167 @@
+"""Switches that change their masters, and members that begin or end to lead, where switches are shared."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from anycast_sdn.cluster.cluster import Claim
+from anycast_sdn.control.share import Share, Told
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.network_events import LinkDown
+from anycast_sdn.core.switch_events import SwitchManaged, SwitchMastered
+from anycast_sdn.process.connections import BETWEEN_S
+from tests.unit.process.test_roles import ARH1, Controller, End, Switch
+
+ARS2 = 2
+
+
+@pytest.fixture
+def leader() -> Controller:
+    one = Controller()
+    one.app.connections.shares = one.cluster.leader = True
+    return one
+
+
+def as_master(one: Controller, dpid: int, generation: int = 5) -> End:
+    """It is the master of this switch from now on."""
+    end = one.connect(Switch(dpid))
+    one.work(end)
+    one.cluster.claims[dpid] = Claim(True, generation)
+    one.cluster.ask_again(dpid)
+    one.work(end)
+    return end
+
+
+def as_manager(one: Controller, dpid: int) -> End:
+    """It leads, and another member is the master of this switch."""
+    end = one.connect(Switch(dpid))
+    one.work(end)
+    one.app.connections.manage(dpid, lambda data: None, 7, None)
+    one.work(end)
+    return end
+
+
+def is_present(one: Controller, dpid: int) -> bool:
+    """Does it count as connected where links are judged?"""
+    return one.app.controller.switches[dpid].name in one.app.controller.discovery._present
+
+
+def change_leader(one: Controller, leads: bool, *ends: End) -> None:
+    one.cluster.leader = leads
+    one.app._masters_changed([])
+    one.work(*ends)
+
+
+def test_a_switch_whose_master_changes_is_there_for_the_leader_all_the_time(leader: Controller) -> None:
+    end = as_manager(leader, ARH1)
+    leader.app.connections.manage_no_more(ARH1)
+    assert is_present(leader, ARH1)
+    assert leader.app.connections.owing() == {"arh1"}, "its links are not judged by what is not heard meanwhile"
+    leader.app.connections.manage(ARH1, lambda data: None, 9, None)
+    leader.work(end)
+    assert is_present(leader, ARH1)
+    assert leader.app.connections.owing() == set()
+    assert not leader.events(LinkDown)
+
+
+def test_a_switch_that_has_no_master_for_long_is_away(leader: Controller) -> None:
+    as_manager(leader, ARH1)
+    leader.app.connections.manage_no_more(ARH1)
+    leader.app.connections.end_long_changes(time.monotonic() + BETWEEN_S - 1)
+    assert is_present(leader, ARH1)
+    leader.app.connections.end_long_changes(time.monotonic() + BETWEEN_S + 1)
+    assert not is_present(leader, ARH1)
+
+
+def test_a_switch_that_is_lost_while_its_master_changes_is_away(leader: Controller) -> None:
+    end = as_manager(leader, ARH1)
+    leader.app.connections.manage_no_more(ARH1)
+    leader.app.disconnected(end)
+    assert not is_present(leader, ARH1)
+
+
+def test_a_leader_that_becomes_the_master_of_a_switch_reads_that_one_alone(leader: Controller) -> None:
+    other = as_master(leader, ARS2)
+    end = as_manager(leader, ARH1)
+    controller, parts = leader.app.controller, leader.app.controller.discovery
+    leader.cluster.claims[ARH1] = Claim(True, 8)
+    leader.cluster.ask_again()
+    leader.work(end, other)
+    assert controller.discovery is parts
+    assert controller.switches[ARH1].synchronised
+    assert controller.switches[ARH1].share is Share.ALL
+    assert [type(each) for each in leader.told if isinstance(each, SwitchManaged | SwitchMastered)] == [
+        SwitchMastered, SwitchManaged, SwitchMastered
+    ]  # fmt: skip
+
+
+def test_flows_of_a_master_that_begins_to_lead_go_on_and_the_rest_is_read() -> None:
+    one = Controller()
+    one.app.connections.shares = True
+    end = as_master(one, ARH1)
+    before = one.app.controller.switches[ARH1]
+    assert (before.share, before.serves_flows, before.synchronised) == (Share.FLOWS, True, False)
+    one.cluster.leader = True
+    one.app._masters_changed([])
+    now = one.app.controller.switches[ARH1]
+    assert now is not before
+    assert now.engine is before.engine
+    assert now.serves_flows
+    one.work(end)
+    assert (now.share, now.serves_flows, now.synchronised) == (Share.ALL, True, True)
+    assert len(one.events(SwitchMastered)) == 1
+
+
+def test_flows_of_a_leader_that_leads_no_more_go_on_by_what_it_has_decided(leader: Controller) -> None:
+    end = as_master(leader, ARH1)
+    before, announced = leader.app.controller.switches[ARH1], set(leader.app.controller.announcements.announcers)
+    change_leader(leader, False, end)
+    now = leader.app.controller.switches[ARH1]
+    assert now.engine is before.engine
+    assert (now.share, now.serves_flows, now.synchronised) == (Share.FLOWS, True, False)
+    assert all(map(leader.app.controller.announcements.is_announced, announced))
+    assert leader.app.controller.obeys
+    asked = len(end.asked)
+    leader.work(end)
+    assert len(end.asked) == asked, "nothing is read"
+
+
+def test_a_leader_of_which_another_has_decided_meanwhile_decides_anew() -> None:
+    one = Controller()
+    one.app.connections.shares = True
+    end = as_master(one, ARH1)
+    service = Prefix.parse("198.18.7.7/32")
+    one.app.controller.be_told(Told(frozenset((service,))))
+    change_leader(one, True, end)
+    assert not one.app.controller.obeys
+    assert not one.app.controller.announcements.is_announced(service)
+    change_leader(one, False, end)
+    one.app.controller.be_told(Told(frozenset((service,))))
+    assert one.app.controller.announcements.is_announced(service)
+
+
+def test_a_member_that_is_the_master_of_nothing_is_told_for_later() -> None:
+    one = Controller()
+    one.app.connections.shares = True
+    announced = set(one.app.controller.announcements.announcers)
+    service = Prefix.parse("198.18.7.7/32")
+    one.app.controller.be_told(Told(frozenset((service,))))
+    assert set(one.app.controller.announcements.announcers) == announced
+    as_master(one, ARH1)
+    assert one.app.controller.announcements.is_announced(service)
+
+
+def test_a_former_master_follows_the_flows_of_its_switch_from_what_it_knows() -> None:
+    one = Controller()
+    one.app.connections.shares = True
+    end, other = as_master(one, ARH1), as_master(one, ARS2)
+    engine = one.app.controller.switches[ARH1].engine
+    one.cluster.claims[ARH1] = Claim(False, 8)
+    one.cluster.ask_again()
+    one.work(end, other)
+    switch = one.app.controller.switches[ARH1]
+    assert switch.engine is engine
+    assert not switch.ever_synchronised, "it is followed"
+    assert one.app.controller.switches[ARS2].serves_flows
