@@ -145,6 +145,7 @@ class Controller(Parts):
         """
         if self.switches[dpid].share is Share.FLOWS:
             self.switches[dpid].end_reading(now)
+            self.losses.flows_found(self.switches[dpid].name)
             return Outcome()
         out = self._compare(self.switches[dpid], now)
         for port, up in ports.items():

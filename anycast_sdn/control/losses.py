@@ -222,6 +222,10 @@ class Losses:
     def connected(self, edge: str) -> None:
         """What this switch holds has been read back."""
         self.flows_changed(edge)
+        self.flows_found(edge)
+
+    def flows_found(self, edge: str) -> None:
+        """Servers of this client edge's flows may be lost."""
         if edge in self._edges:
             self._to_examine[edge] = None
 

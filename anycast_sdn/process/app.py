@@ -397,7 +397,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.reporting.tick(now)
         turn_ends = now + SLICE_S
         if self.sharing and not self._cluster.leads():
-            self._react(self.controller.tick_told(now))
+            self._free_flows()
         for dpid in self.controller.switches:
             self._tick_switch(dpid, now)
             if time.monotonic() > turn_ends:
@@ -407,6 +407,15 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._sweep(self.connections.channels[dpid], sweep)
         self.bgp.exchange(time.monotonic())
         self.succession.note()
+
+    @isolated
+    def _free_flows(self) -> None:
+        """Flows of lost servers, where the leader has found these."""
+        for _ in range(FLOW_TURNS):
+            if not self.controller.losses.is_busy():
+                break
+            self._react(self.controller.tick_told(time.monotonic()))
+            hub.sleep(0)
 
     @isolated
     def _tick_network(self, now: float) -> None:
