@@ -52,6 +52,18 @@ def is_agreed(scene: Scene, without: str = "") -> bool:
     return all(each == first for each in others) and not {None, without}.intersection(first.values())
 
 
+def asked(member: Any) -> tuple[int, str]:
+    """The status with which it answers what the leader has to answer, and why."""
+    answer = member.rest("GET", "/v1/groups")
+    return answer.status, str((answer.body or {}).get("detail", ""))
+
+
+def unreached(member: Any) -> set[str]:
+    """The members of which it says that it does not reach them."""
+    reasons = member.rest("GET", "/healthz").body["reasons"]
+    return {reason["subject"]["name"] for reason in reasons if reason["code"] == "member.unreached"}
+
+
 def shows(sentence: str) -> Any:
     return pytest.mark.row("M37", sentence)
 
@@ -119,14 +131,6 @@ def test_one_switch_is_cut_from_the_leader(scene: Scene, record_property: Record
 
 @shows("members do not reach each other, but etcd and the switches: nobody takes over, followers say who is missing")
 def test_members_do_not_reach_each_other(scene: Scene, record_property: Record) -> None:
-    def asked(member: Any) -> tuple[int, str]:
-        answer = member.rest("GET", "/v1/groups")
-        return answer.status, str((answer.body or {}).get("detail", ""))
-
-    def unreached(member: Any) -> set[str]:
-        reasons = member.rest("GET", "/healthz").body["reasons"]
-        return {reason["subject"]["name"] for reason in reasons if reason["code"] == "member.unreached"}
-
     with outcome(scene, record_property) as seen:
         leader, *followers = sorted(scene.members, key=lambda member: member is not seen.leader)
         until(lambda: is_agreed(scene), "all members know whom switches obey")
@@ -151,6 +155,34 @@ def test_members_do_not_reach_each_other(scene: Scene, record_property: Record) 
         until(lambda: all(asked(member)[0] == 200 for member in followers), "REST works on any member again", NOTICED_S)
         until(lambda: not any(map(unreached, scene.members)), "all members reach each other", NOTICED_S)
         assert scene.controllers.leader() is leader
+
+
+@shows("members that share the switches do not reach each other: the leader is the master of all until they do")
+def test_members_that_share_switches_do_not_reach_each_other(scene: Scene, record_property: Record) -> None:
+    with outcome(scene, record_property) as seen:
+        leader = seen.leader
+
+        def masters() -> set[str]:
+            return {member.name for member in scene.controllers.masters().values()}
+
+        assert leader.rest("POST", "/v1/cluster/share").status == 204
+        until(lambda: len(masters()) > 1 and is_agreed(scene), "the switches are shared", NOTICED_S)
+        seen.await_new_flows()
+        before = len(leader.log())
+        for member in scene.members:
+            member.peers.swallow()
+        until(lambda: masters() == {leader.name}, "the leader is the master of all switches", NOTICED_S)
+        seen.await_new_flows()
+        asked_for = [len(member.switches.replies) for member in scene.members]
+        time.sleep(2.5)  # more than a lease has
+        assert [len(member.switches.replies) for member in scene.members] == asked_for, "nobody asks for a switch"
+        assert scene.controllers.leader() is leader
+        assert "link.down" not in leader.log()[before:], "silence of members says nothing about links"
+        for member in scene.members:
+            member.peers.restore()
+        until(lambda: len(masters()) > 1 and is_agreed(scene), "the switches are shared again", NOTICED_S)
+        assert leader.rest("POST", "/v1/cluster/gather").status == 204
+        until(lambda: masters() == {leader.name}, "the leader is the master of all switches again", NOTICED_S)
 
 
 @shows("an etcd member is killed every few seconds")
