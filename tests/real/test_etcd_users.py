@@ -20,6 +20,7 @@ from anycast_sdn.etcd.client import Etcd, EtcdError, Put
 from anycast_sdn.etcd.users import User
 
 FIGURE1 = TOPOLOGIES / "figure1.yaml"
+NOTICED_S = 60.0  # more than it takes, for a busy machine
 WEB = {"prefixes": ["198.18.0.1/32"]}
 
 
@@ -71,19 +72,19 @@ def test_a_controller_with_a_user_goes_on_when_its_token_does_not_count_any_more
         return controller.rest("PUT", "/v1/groups/web", {**WEB, "min_healthy": weight}).status in (200, 201)
 
     with Controller(FIGURE1, tmp_path, options) as controller:
-        until(lambda: enrols(controller, 1), "it leads, and enrols")
+        until(lambda: enrols(controller, 1), "it leads, and enrols", NOTICED_S)
         etcd.stop()
         etcd.start()  # it has forgotten all tokens
-        until(lambda: enrols(controller, 2), "it goes on after a restart of etcd")
+        until(lambda: enrols(controller, 2), "it goes on after a restart of etcd", NOTICED_S)
         password.write_text("wachtwoord\n")
         etcd.as_root("auth/user/changepw", name="ctl", password="wachtwoord")
-        until(lambda: enrols(controller, 3), "it goes on with another password")
+        until(lambda: enrols(controller, 3), "it goes on with another password", NOTICED_S)
         words = ["store", "export", str(FIGURE1), *options, "--output", f"{tmp_path}/exported.json"]
         assert main.main(words) == 0
         etcd.as_root("auth/disable")
-        until(lambda: enrols(controller, 4), "it goes on when etcd has no users any more")
+        until(lambda: enrols(controller, 4), "it goes on when etcd has no users any more", NOTICED_S)
         etcd.ask("auth/enable")
-        until(lambda: enrols(controller, 5), "and when it has some again")
+        until(lambda: enrols(controller, 5), "and when it has some again", NOTICED_S)
         assert "Traceback" not in controller.log(), controller.log()
         assert "wachtwoord" not in controller.log()
         etcd.as_root("auth/user/changepw", name="ctl", password="ctl")

@@ -15,6 +15,7 @@ from test_any_member import ask, hear_each_other, leader
 from anycast_sdn import __version__
 from anycast_sdn.cli import main
 
+NOTICED_S = 60.0  # more than it takes, for a busy machine
 EARLIER = str(Path(__file__).with_name("earlier_release.py"))
 
 
@@ -38,16 +39,16 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
         return capsys.readouterr().out
 
     def enrol(member: Any, name: str, number: int) -> None:
-        answer = ask(member, "PUT", f"/v1/groups/{name}", {"prefixes": [f"198.18.0.{number}/32"]})
-        assert answer.status == 201, answer
+        path, group = f"/v1/groups/{name}", {"prefixes": [f"198.18.0.{number}/32"]}
+        until(lambda: ask(member, "PUT", path, group).status in (200, 201), f"{name} is there", NOTICED_S)
 
     def upgrade(member: Any, other: Any) -> None:
         cluster(other, "drain", member.name)
-        until(lambda: leader(other) == other.name, f"{other.name} leads")
+        until(lambda: leader(other) == other.name, f"{other.name} leads", NOTICED_S)
         member.stop()
         member.module = ControllerProcess.module  # the new release is installed
         member.start()
-        until(lambda: hear_each_other(member), "members hear each other")
+        until(lambda: hear_each_other(member), "members hear each other", NOTICED_S)
 
     file = tmp_path / "network.yaml"
     file.write_text((TOPOLOGIES / "figure1.yaml").read_text())
@@ -60,7 +61,7 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
             member.name, member.module = name, (EARLIER,)  # type: ignore[attr-defined]
             several.append(undo.enter_context(member))
         m0, m1 = several
-        until(lambda: hear_each_other(m0) and leader(m0) == "m0", "m0 leads")
+        until(lambda: hear_each_other(m0) and leader(m0) == "m0", "m0 leads", NOTICED_S)
         enrol(m0, "before", 1)
 
         upgrade(m1, m0)
@@ -71,7 +72,7 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
         assert etcd.below("/anycast-sdn/figure1/")["meta/schema"] == "1"
 
         upgrade(m0, m1)
-        until(lambda: etcd.below("/anycast-sdn/figure1/")["meta/schema"] == "2", "the schema is raised")
+        until(lambda: etcd.below("/anycast-sdn/figure1/")["meta/schema"] == "2", "the schema is raised", NOTICED_S)
         enrol(m0, "after", 3)
         assert "schema" not in cluster(m0)
         cluster(m0, "lead", "m0")
