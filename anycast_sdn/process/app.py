@@ -175,6 +175,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._stopped.set()
         self._packets_wait.set()  # wakes the threads, which end because ``is_active`` is false
         self._work_is_left.set()
+        if self.mirroring:
+            self.mirroring.wake()
         super().stop()
 
     # ---------------------------------------------------------------- events of switches (connection.Listener)

@@ -285,6 +285,10 @@ class Mirroring:
                 self.take(*self._waiting.popleft())
                 hub.sleep(0)
 
+    def wake(self) -> None:
+        """``take_all`` looks whether it is to end."""
+        self._comes.set()
+
     @isolated
     def take(self, member: str, text: str) -> None:
         """A line of a master, perhaps in slices."""

@@ -38,6 +38,11 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
         assert main.main(["cluster", *words, "--rest", f"127.0.0.1:{member.rest_port}"]) == 0
         return capsys.readouterr().out
 
+    def stop(member: Any) -> None:
+        member.process.terminate()
+        assert member.process.wait(NOTICED_S) == 0
+        member.stop()
+
     def enrol(member: Any, name: str, number: int) -> None:
         path, group = f"/v1/groups/{name}", {"prefixes": [f"198.18.0.{number}/32"]}
         until(lambda: ask(member, "PUT", path, group).status in (200, 201), f"{name} is there", NOTICED_S)
@@ -45,7 +50,7 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
     def upgrade(member: Any, other: Any) -> None:
         cluster(other, "drain", member.name)
         until(lambda: leader(other) == other.name, f"{other.name} leads", NOTICED_S)
-        member.stop()
+        stop(member)
         member.module = ControllerProcess.module  # the new release is installed
         member.start()
         until(lambda: hear_each_other(member), "members hear each other", NOTICED_S)
@@ -82,7 +87,7 @@ def test_members_are_upgraded_one_after_the_other_and_the_earlier_release_is_ref
         events = ask(m0, "GET", "/v1/events?limit=500").body["events"]
         assert "member.lost" not in {each["type"] for each in events}, "who is stopped is not missed"
 
-        m1.stop()
+        stop(m1)
         m1.module = (EARLIER,)
         with pytest.raises(TestbedError) as refused:
             m1.start()
