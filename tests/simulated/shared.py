@@ -231,9 +231,11 @@ class SharedChannels(ControlChannels):
         self.leader, self.master = Member(self, LEADER, controller), Member(self, MASTER, master)
         for member in (self.leader, self.master):
             for dpid in self._names:
-                is_master = self.masters[dpid].member == member.name
-                send = partial(self._send, dpid)
-                member.channels[dpid] = Channel(is_master, send, self.carried)
+                member.channels[dpid] = self._channel(member, dpid)
+
+    def _channel(self, member: Member, dpid: int) -> Channel:
+        is_master = self.masters[dpid].member == member.name
+        return Channel(is_master, partial(self._send, dpid), self.carried)
 
     def after(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
         self._clock.after(seconds, act, *arguments)
@@ -258,6 +260,9 @@ class SharedChannels(ControlChannels):
             self._beat_soon(self.leader)
             return sent
         self.open(name)
+        for member in (self.leader, self.master):
+            if dpid not in member.channels:
+                member.channels[dpid] = self._channel(member, dpid)
         self.leader.sent, self.master.sent = [], []
         self.read(self.master, dpid, self._held(name), Share.FLOWS, self.generation(dpid))
         if dpid in self.leader.sharing.managed:
@@ -303,8 +308,10 @@ class SharedChannels(ControlChannels):
             return
         self._disconnected.add(name)
         self.master.react(self.master.controller.disconnected(dpid, self.now))
-        if self.leader.channels[dpid].is_manager:
+        if dpid in self.leader.channels and self.leader.channels[dpid].is_manager:
             self.leader.manage_no_more(dpid)
+        for member in (self.leader, self.master):
+            member.channels.pop(dpid, None)
 
     # ---------------------------------------------------------------- to the switches
 
