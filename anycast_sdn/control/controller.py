@@ -423,8 +423,10 @@ class Controller(Parts):
     def mirrored(self, dpid: int, now: float) -> Outcome:
         """The master of this switch has sent what its flows are (``ManagedSwitch.mirror``)."""
         switch = self.switches[dpid]
+        if not switch.knows_flows:
+            return Outcome()  # what has come until now is looked at when all has
         other = switch.engine.flows.pop_has_other_servers()
-        if not (switch.knows_flows and (other or any(switch.engine.services_to_recheck))):
+        if not (other or any(switch.engine.services_to_recheck)):
             return Outcome()
         self.losses.flows_changed(switch.name)
         return self.slices.work_again(now)

@@ -97,6 +97,25 @@ def test_a_client_that_moves_to_another_port_is_served_there():
     net.check_recompute_changes_nothing()
 
 
+def test_a_removed_server_that_has_flows_keeps_its_rules_when_another_controller_leads():
+    """The next leader knows the flows some time after it has compared what the switch holds."""
+    net = busy()
+    server = net.host("as2").address(False)
+
+    def of_server():
+        kinds = [kind_of(rule.cookie) for rule in rules(net).values() if server in (each.value for each in rule.match)]
+        return kinds.count(Kind.FIRST_REPLY)
+
+    net.set_groups(web(net.network, "as3"))
+    net.advance(1)
+    assert of_server() == 1
+    net.restart_controller()
+    net.advance(1)
+    assert of_server() == 1
+    assert net.controller.by_name["ars2"].neighbours.is_watched(server)
+    net.check_recompute_changes_nothing()
+
+
 # ------------------------------------------------------------------------------ what others do to the switch
 
 
