@@ -180,18 +180,27 @@ class Telling(NamedTuple):
     is_all: bool  # it does not matter what it has told before
     added: frozenset[Prefix]  # that are announced
     removed: frozenset[Prefix]
-    parts: Mapping[str, Any]  # other parts of ``Told``, where they are others than before
+    parts: Mapping[str, Any]  # other parts of ``Told``, where they are others than before; of choices those that are
 
     def after(self, before: Told) -> Told:
-        announced = frozenset() if self.is_all else before.announced
+        former = Told() if self.is_all else before
+        announced, parts = former.announced, self.parts
         if self.added or self.removed:
             announced = (announced - self.removed) | self.added
-        return (Told() if self.is_all else before)._replace(announced=announced, **self.parts)
+        if choices := parts.get("choices"):
+            merged = {**former.choices, **choices}
+            parts = {**parts, "choices": {whose: numbers for whose, numbers in merged.items() if numbers}}
+        return former._replace(announced=announced, **parts)
 
 
 def told(term: int, number: int, version: int, told: Told, before: Told | None = None) -> str:
     """``before``: what was told before; None: nothing, or it does not count."""
     former = Told() if before is None else before
+    new, old = told.choices, former.choices
+    changed = new if new is old else {
+        whose: new.get(whose, {}) for whose in {**old, **new} if new.get(whose) != old.get(whose)
+    }
+    told, former = told._replace(choices=changed), former._replace(choices=new if new is old else {})
     differs = {
         name: shown(new)
         for name, shown, new, old in zip(_SHOWN, _SHOWN.values(), told[1:], former[1:], strict=True)

@@ -62,6 +62,15 @@ def test_what_differs_is_told_alone() -> None:
     assert lines.read_told(lines.told(3, 4, 9, TOLD)).after(now) == TOLD
 
 
+def test_of_choices_those_that_are_others_are_told() -> None:
+    before = TOLD._replace(choices={("web", True): {"arh1": 3}, ("dns", True): {"arh1": 4}, ("old", True): {"arh1": 5}})
+    now = before._replace(choices={("web", True): {"arh1": 3}, ("dns", True): {"arh1": 9}, ("new", True): {"arh1": 6}})
+    line = lines.told(3, 2, 8, now, before)
+    assert "web" not in line
+    assert lines.read_told(line).after(before) == now
+    assert "choices" not in lines.told(3, 2, 8, before, before._replace(choices=dict(before.choices)))
+
+
 @pytest.mark.parametrize(
     "line",
     [
