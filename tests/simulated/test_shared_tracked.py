@@ -15,7 +15,9 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import TCP, UDP, Prefix, packed
 from anycast_sdn.core.roles import Allocation, Conntrack, EngineName
-from anycast_sdn.openflow.rules import TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN
+from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.row import Kind
+from anycast_sdn.openflow.rules import TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, DeleteFlow
 
 OTHER = packed("198.18.7.7")
 
@@ -137,6 +139,17 @@ def test_a_new_leader_and_a_new_master_go_on_with_the_codes_that_the_switch_has(
     assert all(goes_on(net, flow) for flow in before)
     net.advance(3)
     assert list(map(as_known, bindings(net))) == list(map(as_known, before))
+
+
+def test_at_its_end_each_controller_says_what_it_has_put_about_living() -> None:
+    net = busy()
+    net.advance(1)
+    deleted = [
+        {kind_of(each.rule.cookie) for each in controller.retire(net.now).outbox[net.channels.dpid("arh1")]
+         if isinstance(each, DeleteFlow)}
+        for controller in (net.controller, net.master)
+    ]  # fmt: skip
+    assert deleted == [{Kind.CONTROLLER_ANSWERS}, {Kind.CONTROLLER_LIVES}]
 
 
 def test_with_a_switch_that_chooses_addresses_its_master_knows_the_flows() -> None:
