@@ -141,6 +141,7 @@ class ManagedSwitch:
         self.share = Share.ALL
         self._has_flows = False  # of ``Share.FLOWS``: they are known, and new ones may begin
         self._doubts_flows = False  # another controller has decided on them: they are forgotten before it is read
+        self._finds_flows = True  # what is read of them is all that is known
         self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
         self._are_rules_deleted = False  # for ``pop_noticed``
         self._codes: Mapping[Prefix, int] = {}  # as the leader has said last, see ``ServiceCodes``
@@ -311,7 +312,7 @@ class ManagedSwitch:
             if doubts:
                 self.engine.forget_flows()
             flows = self.engine.begin_reading(features, begins=begins or doubts, wiped=not found.flows)
-        self._doubts_flows = False
+        self._finds_flows, self._doubts_flows = begins or doubts, False
         if share is Share.REST:
             flows = NoFlows(flows)
         self._packet_handlers = self._all_packet_handlers()
@@ -367,10 +368,13 @@ class ManagedSwitch:
     def let_go(self) -> None:
         """Another controller decides on its flows from now on.
 
-        What is known of them is where following them begins; if they cannot be followed, it counts no more.
+        What is known of them is where following them begins; if they cannot be followed, it counts no more.  What their
+        master has told (``mirror``) is for showing: their addresses are not known to be taken.
         """
         self.ever_synchronised = False
-        if self.engine.follow(lambda entries: ()) is None:
+        if self.share is Share.REST:
+            self.engine.forget_flows()
+        elif self.engine.follow(lambda entries: ()) is None:
             self.doubt_flows()
 
     @property
@@ -426,7 +430,7 @@ class ManagedSwitch:
         if self._has_flows or self.share is not Share.ALL:
             return self._has_flows
         reading = self.reading
-        return self.synchronised or (reading is not None and (self.ever_synchronised or reading.knows_flows))
+        return self.synchronised or (reading is not None and (not self._finds_flows or reading.knows_flows))
 
     def ends_of_reply(self, frame: bytes) -> tuple[int, Address]:
         """Of a first reply: the port of the client that waits for it, and the server that sends it."""

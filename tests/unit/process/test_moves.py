@@ -11,7 +11,10 @@ from anycast_sdn.control.share import Share, Told
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.network_events import LinkDown
 from anycast_sdn.core.switch_events import SwitchManaged, SwitchMastered
+from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process.connections import BETWEEN_S
+from tests.unit.process.test_mirroring import flow
+from tests.unit.process.test_read_ahead import rules_of
 from tests.unit.process.test_roles import ARH1, Controller, End, Switch
 
 ARS2 = 2
@@ -165,3 +168,28 @@ def test_a_former_master_follows_the_flows_of_its_switch_from_what_it_knows() ->
     assert switch.engine is engine
     assert not switch.ever_synchronised, "it is followed"
     assert one.app.controller.switches[ARS2].serves_flows
+
+
+def test_a_leader_that_becomes_a_master_serves_no_new_flow_before_it_knows_the_others(leader: Controller) -> None:
+    """It would give a new flow an address that another one has."""
+    end = as_manager(leader, ARH1)
+    switch = leader.app.controller.switches[ARH1]
+    leader.app.connections.manage_no_more(ARH1)
+    found = {rule.key: rule for rule in rules_of(7)}
+    leader.app.controller.begin_reading(ARH1, Tables(found), switch.features)
+    assert not switch.serves_flows
+    while leader.app.controller.read_on(ARH1, 1.0) is not None and not switch.serves_flows:
+        assert end.is_admitted
+    assert switch.serves_flows
+    assert [binding.number for binding in switch.engine.flows] == [7]
+
+
+def test_what_a_leader_was_told_of_flows_is_no_beginning_for_following_them() -> None:
+    one = Controller()
+    one.app.connections.shares = one.cluster.leader = True
+    end = as_manager(one, ARH1)
+    engine = one.app.controller.switches[ARH1].engine
+    engine.flows.put(flow(7))
+    change_leader(one, False, end)
+    one.app.connections.manage_no_more(ARH1)
+    assert not len(one.app.controller.switches[ARH1].engine.flows)
