@@ -35,6 +35,7 @@ ANSWER_S = 30.0  # for the head of an answer, and from one part of it to the nex
 IDLE_S = 10.0  # a connection is used again; the other end keeps it for 15 s
 MOST_IDLE = 8
 PART = 1 << 16  # bytes that are read at once
+LONGEST_LINE = 1 << 24  # bytes of a stream: what a leader tells of ten thousand prefixes is a fiftieth of it
 
 _OF_CONNECTIONS = frozenset({"connection", "keep-alive", "transfer-encoding", "date", "trailer", "upgrade"})
 
@@ -119,7 +120,9 @@ class MemberClient:
             if response.status != http.client.OK:
                 raise NoAnswer(f"it answers {response.status} {response.reason}", unsure=False)
             yield b"\n"
-            while line := response.readline():
+            while line := response.readline(LONGEST_LINE + 1):
+                if len(line) > LONGEST_LINE:
+                    raise NoAnswer(f"a line of its stream has more than {LONGEST_LINE} bytes", unsure=False)
                 yield line
             raise NoAnswer("its stream has ended", unsure=False)
         except TimeoutError as error:

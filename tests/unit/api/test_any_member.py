@@ -366,6 +366,18 @@ def test_what_a_member_says_to_others_ends_with_it(members: tuple[Member, Member
         next(client.lines(1.0))
 
 
+def test_a_stream_whose_lines_have_no_end_is_left(
+    members: tuple[Member, Member], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leader, _ = members
+    client = MemberClient(f"http://127.0.0.1:{leader.port}", "m0-1", SECRET)
+    monkeypatch.setattr(member_client, "LONGEST_LINE", 7)
+    lines = client.lines(1.0)
+    assert next(lines) == b"\n"
+    with pytest.raises(NoAnswer, match="more than 7 bytes"):
+        next(lines)
+
+
 def test_the_stream_is_not_for_clients(members: tuple[Member, Member]) -> None:
     leader, _ = members
     assert leader.ask("GET", STREAM).status_code == 404
