@@ -307,6 +307,8 @@ class Connections:
         self._stop(switch)
         self._leave(switch)
         switch.send([ReportExpired(False)])
+        if not (self._cluster.leads() or self.serves_any):
+            self.forget()
         self._ahead.begin(switch)
 
     def look_at_shares(self) -> None:

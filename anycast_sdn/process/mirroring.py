@@ -306,8 +306,10 @@ class Mirroring:
             LOG.debug("member %s: line %d of the flows of a switch is missing; they are sent anew", member, known.lines)
             self._begin(dpid, known.by)
             return
-        self._known[dpid] = known._replace(lines=line + 1)
         here, now = self._controller.switches[dpid].mirror, self._clock()
+        if not here.is_begun:
+            return  # this controller has just ceased to manage the switch
+        self._known[dpid] = known._replace(lines=line + 1)
         garbage.collect_new()
         here.take(batch, now)
         garbage.exempt_new()

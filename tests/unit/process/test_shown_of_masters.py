@@ -5,10 +5,15 @@ from __future__ import annotations
 import time
 
 from anycast_sdn.cluster.cluster import Claim
+from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.model import UDP, FlowKey, packed
 from anycast_sdn.core.switch_events import SwitchConnected, SwitchLost, SwitchManaged, SwitchMastered, SwitchReleased
 from anycast_sdn.process.rest_views import ControllerViews
 from tests.unit.process.test_roles import ARH1, Controller, End, Switch
 from tests.unit.views.test_cluster import STATE
+
+KEY = FlowKey(packed("10.1.0.10"), packed("198.18.0.1"), UDP, 40000, 53)
+FLOW = Binding(1, KEY, packed("203.0.113.7"), "web", 5.0)
 
 
 def master() -> tuple[Controller, End]:
@@ -84,3 +89,24 @@ def test_flows_that_the_leader_does_not_know_yet_are_said_to_be_missing_with_the
     assert views.masters_not_known() == []
     one.app.connections.manage_no_more(ARH1)
     assert views.masters_not_known() == ["m1"]
+
+
+def test_a_leader_that_leads_no_more_and_is_the_master_of_nothing_begins_anew() -> None:
+    """Also when all its switches have other masters; flows that it was told of are not taken for its own."""
+    one, _, _ = manager()
+    switch = one.app.controller.switches[ARH1]
+    switch.mirror.begin()
+    switch.engine.flows.put(FLOW)
+    one.cluster.leader = False
+    one.app.connections.manage_no_more(ARH1)
+    assert one.app.controller.switches[ARH1] is not switch
+
+
+def test_a_master_that_leads_no_more_knows_nothing_of_the_flows_that_others_have_told_it() -> None:
+    """Their addresses are not leased here: what follows them on the switch would end them with an error."""
+    one, _, _ = manager()
+    switch = one.app.controller.switches[ARH1]
+    switch.mirror.begin()
+    switch.engine.flows.put(FLOW)
+    switch.let_go()
+    assert not len(switch.engine.flows)
