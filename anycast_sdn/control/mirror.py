@@ -147,6 +147,8 @@ class Mirror:
             return False
         self._unseen = None
         self.is_whole = True
+        if codes := self._engine.codes:
+            codes.keeps = False
         return True
 
     # ---------------------------------------------------------------- what its master is asked to do

@@ -171,6 +171,7 @@ class ManagedSwitch:
         """Whoever decides on rules of services gives their codes."""
         if self.engine.codes:
             self.engine.codes.gives = self.share is not Share.FLOWS
+            self.engine.codes.keeps = self.share is Share.REST  # until its master has told of all flows
 
     def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
         """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""

@@ -122,7 +122,7 @@ class Conntrack(EdgeEngine):
             return
         name = group.name if group else ""
         asks = self._allocation.some_flows and (group is None or group.binds_clients or not groups.is_active(group))
-        is_wanted = group or self.flows.use_any_of(service)
+        is_wanted = group or self._codes.keeps or self.flows.use_any_of(service)
         for rule in tracked_entries.service(service, code, name, layout, self._settings, asks=asks):
             yield rule.key, rule if is_wanted else None
         self._without_group.discard(service)
@@ -138,7 +138,8 @@ class Conntrack(EdgeEngine):
 
     @property
     def services_to_recheck(self) -> list[Prefix]:
-        return [*self._returned, *(each for each in self._without_group if not self.flows.use_any_of(each))]
+        unused = () if self._codes.keeps else self._without_group
+        return [*self._returned, *(each for each in unused if not self.flows.use_any_of(each))]
 
     @property
     def codes(self) -> ServiceCodes:

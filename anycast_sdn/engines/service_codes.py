@@ -14,12 +14,12 @@ from anycast_sdn.core.tracked_address import AnycastCodes, layout_of
 
 
 class ServiceCodes:
-    """``gives``: are new codes given here?"""
+    """``gives``: are new codes given here?  ``keeps``: may flows that are not known yet have those that are there?"""
 
     def __init__(self, role: ClientEdgeRole, subnets: Sequence[Subnet]) -> None:
         self.layouts = {v6: layout_of(role, subnets, v6) for v6 in (False, True)}
         self._codes = {v6: AnycastCodes(layout.code_bits) for v6, layout in self.layouts.items()}
-        self.gives = True
+        self.gives, self.keeps = True, False
 
     def __iter__(self) -> Iterator[Prefix]:
         for codes in self._codes.values():

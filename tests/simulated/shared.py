@@ -247,6 +247,15 @@ class SharedChannels(ControlChannels):
         super().replace_controller(controller)
         self._make_members(controller)
 
+    def lead_anew(self, controller: Controller) -> None:
+        """Another member leads; the master is the same."""
+        self.controller = controller
+        self.leader = Member(self, LEADER, controller)
+        for dpid in self._names:
+            self.leader.channels[dpid] = self._channel(self.leader, dpid)
+        self.master.sharing.beat()
+        self._beat_soon(self.leader)
+
     def of_flows(self, name: str) -> Member:
         """Who decides on the flows of this switch."""
         return self.master if self.dpid(name) in self.shared else self.leader

@@ -141,6 +141,21 @@ def test_a_new_leader_and_a_new_master_go_on_with_the_codes_that_the_switch_has(
     assert list(map(as_known, bindings(net))) == list(map(as_known, before))
 
 
+def test_flows_of_a_service_that_was_removed_go_on_when_another_member_leads() -> None:
+    """It does not know the flows before their master has told of them."""
+    net = busy()
+    before = bindings(net)
+    net.set_groups(Groups())
+    net.settle()
+    assert all(goes_on(net, flow) for flow in before)
+    of_services = codes(net)
+    net.channels.lead_anew(net._new_controller(net.controller.groups))
+    net.advance(3)
+    assert codes(net) == of_services
+    assert codes_of_both(net) == [of_services] * 2
+    assert all(goes_on(net, flow) for flow in before)
+
+
 def test_at_its_end_each_controller_says_what_it_has_put_about_living() -> None:
     net = busy()
     net.advance(1)
