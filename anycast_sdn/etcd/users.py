@@ -13,7 +13,9 @@ AUTHENTICATE = "auth/authenticate"
 AUTHENTICATE_S = 3.0  # checking a password takes etcd 0.1 to 0.3 s of its processor, on purpose
 NO_USERS = "authentication is not enabled"
 # What etcd says of a request without a token, or with one that does not count (any more): it has done nothing.
-NO_TOKEN = ("user name is empty", "invalid auth token", "revision of auth store is old")
+NO_TOKEN = (
+    "user name is empty", "invalid auth token", "revision of auth store is old", "revision in header is old",
+)  # fmt: skip
 
 
 class User(NamedTuple):
