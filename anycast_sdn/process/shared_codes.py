@@ -33,6 +33,7 @@ class SharedCodes:
         self._lines = lines
         self._said: dict[int, tuple[By, int]] = {}  # switch → as it was managed, and how its codes had changed
         self._heard: dict[int, Mapping[Prefix, int]] = {}  # by switch
+        self._unread: set[str] = set()  # members of which a line could not be read
         sharing.before_writes.append(self.say)
         lines.listen(CODES, self._hear)
 
@@ -56,10 +57,13 @@ class SharedCodes:
         try:
             term, number, shown = json.loads(text)
             dpid, codes = int(number, 16), {Prefix.parse(service): int(code) for service, code in shown.items()}
+            is_latest = self._sharing.is_latest(member, int(term))
         except (ValueError, TypeError, AttributeError) as error:
-            LOG.warning("codes of services from member %s: %s", member, error)
+            if member not in self._unread:
+                self._unread.add(member)
+                LOG.warning("codes of services from member %s cannot be read, and are ignored: %s", member, error)
             return
-        if dpid in self._controller.switches and self._sharing.is_latest(member, term):
+        if dpid in self._controller.switches and is_latest:
             self._heard[dpid] = codes
             self._controller.switches[dpid].set_codes(codes)
 
