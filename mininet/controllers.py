@@ -107,7 +107,7 @@ class Etcd:
 
 class Member(ControllerProcess):
     """A controller.  ``etcd``: its relays to etcd; ``switches``, ``peers``: the relays by which switches, and other
-    members, reach it.
+    members, reach it.  In ``options`` its directory is called OWN.
     """
 
     def __init__(
@@ -120,6 +120,7 @@ class Member(ControllerProcess):
         (port,) = free_ports(1)
         self.peers = Relay(relays, port)
         peer = ["--peer", f"127.0.0.1:{port}", "--advertise-peer", f"127.0.0.1:{self.peers.port}"]
+        options = [option.replace("OWN", str(own)) for option in options]
         super().__init__(network_file, own, ["--etcd", urls, "--member", name, *peer, *options])
         self.switches = OpenFlowRelay(relays, self.openflow_port)
 

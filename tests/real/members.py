@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -46,21 +46,25 @@ def follows(member: Member) -> bool:
 
 
 @contextmanager
-def members(network_file: Path, directory: Path, count: int = 2) -> Iterator[Members]:
+def members(
+    network_file: Path, directory: Path, count: int = 2, options: Sequence[str] = ()
+) -> Iterator[Members]:
     """The network of a file, etcd, and so many controllers m0, m1 …: m0 leads."""
-    with parted(network_file, directory, count) as (testbed, several):
+    with parted(network_file, directory, count, options) as (testbed, several):
         yield Members(testbed, several.etcd, several.members)
 
 
 @contextmanager
-def parted(network_file: Path, directory: Path, count: int = 3) -> Iterator[tuple[Testbed, Controllers]]:
+def parted(
+    network_file: Path, directory: Path, count: int = 3, options: Sequence[str] = ()
+) -> Iterator[tuple[Testbed, Controllers]]:
     """The same, with what parts them."""
     from testbed import Testbed
 
     copy = directory / f"run-{network_file.name}"
     copy.write_text(network_file.read_text())
     network = reading.load(copy)
-    with Controllers(copy, network.name, directory, count) as several:
+    with Controllers(copy, network.name, directory, count, options) as several:
         ports = several.openflow_ports
         with Testbed(network, *ports, alone=Turn.alone, as_in_the_file=False) as testbed:
             testbed.take_zones(copy)
