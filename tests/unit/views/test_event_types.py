@@ -48,6 +48,6 @@ def test_only_events_and_what_belongs_to_none_is_logged() -> None:
         "store/sqlite.py", "process/peers.py", "process/clustered.py",
         # What another member has written in etcd, or sent, and cannot be used.
         "cluster/agreement.py", "control/noted.py", "process/bgp_sessions.py", "process/shared_flows.py",
-        "process/sharing.py", "process/shared_codes.py", "process/shared_counters.py",
+        "process/sharing.py", "process/shared_codes.py", "process/shared_counters.py", "process/mirroring.py",
         "store/etcd.py",
     }  # fmt: skip
