@@ -420,13 +420,16 @@ class Controller(Parts):
         """What follows for flows from what the leader has told."""
         return self.losses.work(self.groups, self.slices.pace.freed, now) if self.losses.is_busy() else Outcome()
 
-    def mirrored(self, dpid: int, now: float) -> Outcome:
-        """The master of this switch has sent what its flows are (``ManagedSwitch.mirror``)."""
+    def mirrored(self, dpid: int, is_whole: bool, now: float) -> Outcome:
+        """The master of this switch has sent what its flows are (``ManagedSwitch.mirror``).
+
+        ``is_whole``: they are all known since now.
+        """
         switch = self.switches[dpid]
         if not switch.knows_flows:
             return Outcome()  # what has come until now is looked at when all has
-        other = switch.engine.flows.pop_has_other_servers()
-        if not (other or any(switch.engine.services_to_recheck)):
+        removed = any(not self.groups.of_server(server) for server in switch.engine.flows.pop_other_servers())
+        if not (is_whole or removed or any(switch.engine.services_to_recheck)):
             return Outcome()
         self.losses.flows_changed(switch.name)
         return self.slices.work_again(now)

@@ -120,7 +120,7 @@ class BindingTable:
     def clear(self) -> None:
         """It is as one that was just made."""
         self._touched: dict[int, None] | None = None  # see ``watch``
-        self._has_other_servers = True
+        self._other_servers: set[Address] = set()  # see ``pop_other_servers``
         self._by_key: dict[FlowKey, Binding] = {}
         self._by_number: list[dict[int, Binding]] = [{} for _ in range(1 << LOW_BITS)]  # by the low bits of its number
         self._numbers = SortedNumbers()
@@ -281,7 +281,7 @@ class BindingTable:
                 self._of_server[server].add(number)
             else:
                 self._of_server[server] = {number}
-                self._has_other_servers = True
+                self._other_servers.add(server)
             if group not in self._in_group:
                 self._in_group[group] = {}
             counts = self._in_group[group]
@@ -293,7 +293,7 @@ class BindingTable:
             self._of_server[server].remove(number)
             if not self._of_server[server]:
                 del self._of_server[server]
-                self._has_other_servers = True
+                self._other_servers.add(server)
             counts = self._in_group[group]
             counts[server] -= 1
             if not counts[server]:
@@ -350,7 +350,7 @@ class BindingTable:
             self._touched = {}
         return touched
 
-    def pop_has_other_servers(self) -> bool:
-        """Has any server got its first binding, or lost its last one, since the last call?"""
-        has, self._has_other_servers = self._has_other_servers, False
-        return has
+    def pop_other_servers(self) -> set[Address]:
+        """Those that have got their first binding, or lost their last one, since the last call."""
+        others, self._other_servers = self._other_servers, set()
+        return others

@@ -310,6 +310,7 @@ class Mirroring:
         if not here.is_begun:
             return  # this controller has just ceased to manage the switch
         self._known[dpid] = known._replace(lines=line + 1)
+        was_whole = here.is_whole
         garbage.collect_new()
         here.take(batch, now)
         garbage.exempt_new()
@@ -317,7 +318,7 @@ class Mirroring:
             hub.sleep(0)
         if statistics:
             here.told(statistics)
-        self._react(self._controller.mirrored(dpid, now))
+        self._react(self._controller.mirrored(dpid, here.is_whole and not was_whole, now))
 
     def begin_anew(self) -> None:
         """The controller has forgotten what it knew."""

@@ -12,6 +12,7 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.first_replies import Asked
+from anycast_sdn.core.model import packed
 from anycast_sdn.process import mirroring
 from anycast_sdn.process.mirroring import ENDED, MIRROR, MIRRORED, REPLIES, Mirroring
 from anycast_sdn.process.sharing import By
@@ -306,3 +307,32 @@ def test_flows_that_are_not_there_any_more_are_forgotten_in_slices(two: Two, mon
     two.beat()
     assert two.leader.switch.knows_flows
     assert not len(two.leader.flows)
+
+
+def test_a_server_that_was_removed_is_in_use_while_another_member_serves_its_flows(two: Two):
+    """It is watched, and has its rules at its edge and at the client edge (M20)."""
+    removed = packed("10.2.0.99")
+    two.begin(10)
+    east = two.leader.controller.by_name["east"]
+    assert not east.is_in_use(removed)
+    two.master.flows.put(flow(50, server=removed))
+    two.beat()
+    assert east.is_in_use(removed)
+    two.master.flows.put(flow(51, server=removed))
+    two.master.flows.remove(flow(50))
+    two.beat()
+    assert east.is_in_use(removed)
+    two.leader.switch.disconnected()
+    two.beat()
+    two.beat()
+    assert east.is_in_use(removed)
+    two.master.flows.remove(flow(51))
+    two.beat()
+    assert not east.is_in_use(removed)
+
+
+def test_a_server_that_was_removed_before_the_leader_knew_its_flows_is_in_use(two: Two):
+    removed = packed("10.2.0.99")
+    two.master.flows.put(flow(50, server=removed))
+    two.begin(3)
+    assert two.leader.controller.by_name["east"].is_in_use(removed)
