@@ -24,13 +24,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from os_ken.lib import hub
 
 from anycast_sdn.control import mirror
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.mirror import CLOSE, END
+from anycast_sdn.control.mirror import CLOSE, END, BadBatch
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.bindings import BindingTable
@@ -47,7 +47,7 @@ MOST_WAITING = 5_000  # lines of all masters that are not taken yet; of others a
 STATISTICS_S = 0.5  # how often they are sent
 REPLIES_AT_ONCE = 5000  # flows of which it is told: some milliseconds
 
-_UNREADABLE = (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError)
+_Line = TypeVar("_Line")
 Run = tuple[int, int]  # the leader's term, and a number
 
 
@@ -120,28 +120,38 @@ class Mirroring:
         self._waiting: deque[tuple[str, str]] = deque()  # lines of masters
         self._comes = hub.Event()
         self._unread: set[tuple[str, str]] = set()  # (member, topic) of lines that could not be read
-        lines.listen(MIRROR, partial(self._read, MIRROR, self._hear_wanted))
+        lines.listen(MIRROR, partial(self._read, MIRROR, _wanted_in, self._hear_wanted))
         lines.listen(MIRRORED, self._hear_flows)
-        lines.listen(REPLIES, partial(self._read, REPLIES, self._hear_replies))
-        lines.listen(ENDED, partial(self._read, ENDED, self._hear_ended))
+        lines.listen(REPLIES, partial(self._read, REPLIES, _replies_in, self._hear_replies))
+        lines.listen(ENDED, partial(self._read, ENDED, _ended_in, self._hear_ended))
 
-    def _read(self, topic: str, take: Callable[[str, Any], None], member: str, text: str) -> None:
+    def _read(
+        self, topic: str, read: Callable[[Any], _Line], take: Callable[[str, _Line], None], member: str, text: str
+    ) -> None:
         try:
-            take(member, json.loads(text))
-        except _UNREADABLE as error:
-            if (member, topic) not in self._unread:
-                self._unread.add((member, topic))
-                LOG.warning("member %s says of %s what cannot be used, and is ignored: %s", member, topic, error)
+            line = read(json.loads(text))
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+            self._drop(member, topic, error)
+            return
+        try:
+            take(member, line)
+        except BadBatch as error:
+            self._drop(member, topic, error)
+
+    def _drop(self, member: str, topic: str, error: Exception) -> None:
+        if (member, topic) not in self._unread:
+            self._unread.add((member, topic))
+            LOG.warning("member %s says of %s what cannot be used, and is ignored: %s", member, topic, error)
 
     # ---------------------------------------------------------------- a master
 
-    def _hear_wanted(self, member: str, line: Any) -> None:
+    def _hear_wanted(self, member: str, line: tuple[int, dict[int, tuple[str, _Wanted, int]]]) -> None:
         term, wanted = line
-        of_us = {int(dpid, 16): rest for dpid, (to, *rest) in wanted.items() if to == self._cluster.member}
-        new = {dpid: _Wanted(generation, (term, run)) for dpid, (generation, run, _) in of_us.items()}
-        if new.keys() <= self._controller.switches.keys() and self._sharing.is_latest(member, term):
-            self._heard_at, self._wanted = self._clock(), new
-            self._taken = {dpid: int(taken) for dpid, (_, _, taken) in of_us.items()}
+        if wanted.keys() <= self._controller.switches.keys() and self._sharing.is_latest(member, term):
+            ours = {dpid: each for dpid, each in wanted.items() if each[0] == self._cluster.member}
+            self._heard_at = self._clock()
+            self._wanted = {dpid: each for dpid, (_, each, _) in ours.items()}
+            self._taken = {dpid: lines for dpid, (*_, lines) in ours.items()}
 
     def send(self) -> None:
         """What has changed.  To be called several times a second, from a green thread of its own."""
@@ -211,9 +221,9 @@ class Mirroring:
         sent.lines += 1
         hub.sleep(0)
 
-    def _hear_ended(self, member: str, line: Any) -> None:
-        term, number, generation, what, numbers = line
-        dpid, now = int(number, 16), self._clock()
+    def _hear_ended(self, member: str, line: tuple[int, int, int, str, list[int]]) -> None:
+        term, dpid, generation, what, numbers = line
+        now = self._clock()
         if not (self._sharing.is_latest(member, term) and self._is_ours(dpid, generation)):
             return
         edge = self._controller.switches[dpid].name
@@ -269,9 +279,8 @@ class Mirroring:
             self._waiting.append((member, text))
             self._comes.set()
 
-    def _hear_replies(self, member: str, line: Any) -> None:
-        number, generation, shown = line
-        dpid = int(number, 16)
+    def _hear_replies(self, member: str, line: tuple[int, int, Any]) -> None:
+        dpid, generation, shown = line
         known = self._known.get(dpid)
         if known and (known.by.member, known.by.generation) == (member, generation):
             self._controller.switches[dpid].mirror.observed(shown, self._clock())
@@ -292,11 +301,10 @@ class Mirroring:
     @isolated
     def take(self, member: str, text: str) -> None:
         """A line of a master, perhaps in slices."""
-        self._read(MIRRORED, self._take, member, text)
+        self._read(MIRRORED, _flows_in, self._take, member, text)
 
-    def _take(self, member: str, said: Any) -> None:
-        number, generation, (term, run), line, is_whole, statistics, batch = said
-        dpid = int(number, 16)
+    def _take(self, member: str, said: tuple[int, int, Run, int, bool, Any, Any]) -> None:
+        dpid, generation, (term, run), line, is_whole, statistics, batch = said
         known = self._known.get(dpid)
         if not known or (known.by.member, known.by.generation) != (member, generation):
             return
@@ -330,3 +338,39 @@ class Mirroring:
         self.say_wanted()
         self.ask_masters()
         self.send()
+
+
+# ------------------------------------------------------------------------------ lines are read whole, or raise
+
+
+def _numbers(*values: Any) -> None:
+    if any(type(each) is not int for each in values):
+        raise ValueError("a number is none")
+
+
+def _wanted_in(said: Any) -> tuple[int, dict[int, tuple[str, _Wanted, int]]]:
+    term, wanted = said
+    for _, *numbers in wanted.values():
+        _numbers(term, *numbers)
+    return term, {
+        int(dpid, 16): (to, _Wanted(generation, (term, run)), lines)
+        for dpid, (to, generation, run, lines) in wanted.items()
+    }
+
+
+def _ended_in(said: Any) -> tuple[int, int, int, str, list[int]]:
+    term, dpid, generation, what, numbers = said
+    _numbers(term, generation, *numbers)
+    return term, int(dpid, 16), generation, what, numbers
+
+
+def _replies_in(said: Any) -> tuple[int, int, Any]:
+    dpid, generation, shown = said
+    _numbers(generation)
+    return int(dpid, 16), generation, shown
+
+
+def _flows_in(said: Any) -> tuple[int, int, Run, int, bool, Any, Any]:
+    dpid, generation, (term, run), line, is_whole, statistics, batch = said
+    _numbers(generation, term, run, line)
+    return int(dpid, 16), generation, (term, run), line, bool(is_whole), statistics, batch
