@@ -49,6 +49,7 @@ from anycast_sdn.engines.engine import Engine
 from anycast_sdn.process import flow_keeper
 from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.flow_keeper import AT_ONCE, EngineFlows, FlowKeeper
+from anycast_sdn.process.released import Released
 from anycast_sdn.store import flow_records
 from anycast_sdn.store.flow_file import FlowFile
 from anycast_sdn.store.flow_records import BEAT, NAMES, RECORDS, WHOLE, BadRecords, OpenFlows, framed
@@ -91,7 +92,7 @@ def share(database: str, app: AnycastApp, cluster: Cluster, lines: Lines) -> Flo
     shared = SharedFlows(app.controller, own, before, cluster, generation, partial(lines.publish, TOPIC))
     keeper = FlowKeeper(FlowFile(path) if path else None, shared, app.report)
     shared.began_anew = keeper.begin_anew
-    shared.released = partial(_let_rest, app)
+    shared.released = partial(_let_rest, app.controller, app.connections.released)
     keeper.copy_to(shared)
     lines.listen(TOPIC, shared.hear)
     lines.greet(TOPIC, shared.greet)
@@ -100,11 +101,10 @@ def share(database: str, app: AnycastApp, cluster: Cluster, lines: Lines) -> Flo
     return keeper
 
 
-def _let_rest(app: AnycastApp, edge: str, addresses: list[Address]) -> None:
-    """Flows of another member with these addresses have ended."""
-    switch, now = app.controller.by_name[edge], time.monotonic()
-    if switch.described.client_edge and not switch.synchronised:
-        released = app.connections.released
+def _let_rest(controller: Controller, released: Released, edge: str, addresses: list[Address]) -> None:
+    """Flows of another member with these addresses have ended: they rest on where this one becomes the master."""
+    switch, now = controller.by_name[edge], time.monotonic()
+    if switch.described.client_edge and not switch.decides_on_flows:
         released.keep(switch.dpid, ((address, now) for address in addresses))
         released.forget(switch.dpid, now - switch.described.client_edge.quarantine_s, 2 * len(addresses))
 

@@ -16,6 +16,8 @@ from anycast_sdn.description import reading
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.tables import Tables
+from anycast_sdn.process.released import Released
+from anycast_sdn.process.shared_flows import _let_rest
 from anycast_sdn.store import flow_file, flow_records
 from tests.unit.engines.samples import FEATURES, Ascending, packet
 from tests.unit.network_files import EDGE, edited
@@ -209,3 +211,14 @@ def test_who_gets_a_switch_back_before_the_next_master_has_sent_anything_knows_i
     write(first, second)
     assert ports(become_master(first, WEST, again)) == [40000]
     assert len(switch.engine.flows) == 1
+
+
+@pytest.mark.parametrize(("share", "notes"), [(Share.FLOWS, False), (Share.ALL, False), (Share.REST, True)])
+def test_addresses_of_another_masters_flows_rest_on_where_this_member_does_not_decide_on_flows(
+    tmp_path: Path, share: Share, notes: bool
+) -> None:
+    (only,) = several(tmp_path, 1)
+    become_master(only, WEST, share)
+    released = Released()
+    _let_rest(only.controller, released, "west", [packed("203.0.113.7")])
+    assert bool(released.pop(WEST)) is notes
