@@ -158,12 +158,13 @@ class AnyMember:
         """Each member has its own answer.  Raises Problem."""
         own = _Answer()
         own.body = b"".join(self._own(environ, own.start))
-        others = self._members.others() if environ["REQUEST_METHOD"] == "GET" and own.is_of_log else ()
-        found = ask_each(others, _passed(environ)) if others else {}
+        found: dict[str, Any] = {}
         name = self._members.name()
-        if own.status.startswith("200"):
-            found[name] = json.loads(own.body)
-        if not (others and found):
+        if environ["REQUEST_METHOD"] == "GET" and own.is_of_log:
+            found = ask_each(self._members.others(), _passed(environ))
+            if own.status.startswith("200"):
+                found[name] = json.loads(own.body)
+        if not found:
             start_response(own.status, own.fields)
             return [own.body]
         shown = held_anywhere.together(found, name, self._members.serving())

@@ -97,6 +97,15 @@ def test_a_member_that_does_not_answer_is_named(
     assert follower.ask("GET", PATH).json["incomplete"] == ["m0"]
 
 
+def test_a_member_whose_others_are_gone_names_them(members: tuple[Member, Member]) -> None:
+    leader, _ = members
+    answers(leader, log(flow("arh1", "15:00")))
+    leader.known.all_serving = {"m0", "m1"}
+    answer = leader.ask("GET", PATH)
+    assert ([each["member"] for each in answer.json["bindings"]], answer.json["incomplete"]) == (["m0"], ["m1"])
+    assert leader.ask("HEAD", PATH).status_code == 200
+
+
 def test_who_does_not_know_the_secret_of_members_is_told_nothing(members: tuple[Member, Member]) -> None:
     leader, follower = members
     answers(leader, log(flow("arh1", "15:00")))
