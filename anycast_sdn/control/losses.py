@@ -306,12 +306,17 @@ class Losses:
         if not flows.pinned_to(server) and server not in reported:
             return []
         if not self._is_lost_for_some(edge, server):
-            returned = [ServerReturned(edge, server)] if server in reported else []
+            returned = [ServerReturned(edge, server)] if server in reported and not self._is_forgotten(server) else []
             reported.discard(server)
             return [*returned]
         if flows.pinned_to(server) and (edge, server) not in self._to_free:
             self._to_free[edge, server] = _Freeing(flows.of_server(server))
         return []
+
+    def _is_forgotten(self, server: Address) -> bool:
+        """Does the leader, who decides what is lost, look for it no more?  Then nobody knows whether it is back."""
+        subnet = self._network.subnet_of(server)
+        return self._told is not None and not (subnet and self._switches[subnet.edge].is_in_use(server))
 
     def _free(
         self, edge: str, server: Address, freeing: _Freeing, groups: Groups, most: int, now: float

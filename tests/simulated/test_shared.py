@@ -11,11 +11,14 @@ from shared import LEADER, MASTER, TERM, SharedNetwork
 
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.model import UDP, Neighbour, packed
+from anycast_sdn.core.server_events import ServerLost, ServerReturned
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.row import Kind
+from anycast_sdn.openflow.rules import Barrier, PacketOut, PutBinding
 from anycast_sdn.process import sharing_lines
 from anycast_sdn.process.sharing import HEARD, HOLDS, HOSTS, LEADS, PACKETS_A_BEAT, TOLD, WRITES
+from anycast_sdn.simulation.observations import Sent
 
 ARH1 = 1  # datapath id
 
@@ -81,6 +84,21 @@ def test_a_server_edge_that_is_cut_off_loses_its_flows_to_another():
     net.set_port(Port("ars2", 10), True)
     net.advance(10)
     net.check_recompute_changes_nothing()
+
+
+@pytest.mark.parametrize("returns", [False, True])
+def test_a_lost_server_is_said_to_be_back_by_the_master_only_if_it_is(returns):
+    description = topology("figure1", quarantine_s=30, validity={"unanswered_s": 5})
+    net = SharedNetwork(description, web(description, "as2"))
+    ask(net)
+    net.silent.add(net.host("as2").port)
+    net.set_groups(web(description, *(("as2",) if returns else ("as3",))))
+    net.advance(15)
+    assert any(isinstance(event, ServerLost) for event in net.channels.reported)
+    if returns:
+        net.silent.clear()
+    net.advance(45)
+    assert any(isinstance(event, ServerReturned) for event in net.channels.reported) is returns
 
 
 def test_a_client_that_moves_to_another_port_is_served_there():
@@ -287,3 +305,21 @@ def test_switches_of_a_master_that_the_leader_does_not_hear_stay_as_they_are_unt
     assert bindings(net)[:2] == known
     assert not net.channels.reported[reported:]
     net.check_recompute_changes_nothing()
+
+
+# ------------------------------------------------------------------------------ other switches
+
+
+def test_where_a_switch_keeps_no_order_a_barrier_stands_between_a_flows_rule_and_its_first_packet():
+    net = build("figure1", "as2")
+    for controller in (net.controller, net.master):
+        here = controller.by_name["arh1"]
+        here.features = replace(here.features, open_vswitch=False)
+    net.observations.journal = []
+    ask(net, port=45000, payload=b"asked")
+    sent = [each.message for each in net.observations.journal if isinstance(each, Sent) and each.switch == "arh1"]
+    first = next(at for at, each in enumerate(sent) if isinstance(each, PacketOut) and b"asked" in each.frame)
+    rule = next(at for at, each in enumerate(sent) if isinstance(each, PutBinding))
+    assert rule < first
+    assert any(isinstance(each, Barrier) for each in sent[rule:first])
+    assert payloads(net.host("h1").received)[-1:] == [b"asked"]
