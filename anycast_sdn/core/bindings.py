@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
 from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity, Prefix
@@ -115,10 +115,24 @@ class BindingTable:
 
     def __init__(self, ranges: Sequence[AddressRange] = ()) -> None:
         self._ranges = ranges
-        self.clear()
+        self._former: list[dict[Any, Any]] = []  # see ``let_go``
+        self._begin()
 
     def clear(self) -> None:
-        """It is as one that was just made."""
+        """It is as one that was just made.  To let go of all bindings at once would take long: see ``let_go``."""
+        self._former += [self._by_key, *self._by_number, self._clients, *self.holders.parts]
+        self._begin()
+
+    def let_go(self, most: int) -> None:
+        """Of so many bindings that were there when the table was cleared; to be called regularly."""
+        while self._former and most > 0:
+            if not self._former[-1]:
+                self._former.pop()
+                continue
+            self._former[-1].popitem()
+            most -= 1
+
+    def _begin(self) -> None:
         self._touched: dict[int, None] | None = None  # see ``watch``
         self._other_servers: set[Address] = set()  # see ``pop_other_servers``
         self._by_key: dict[FlowKey, Binding] = {}

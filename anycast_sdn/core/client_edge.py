@@ -51,6 +51,7 @@ from anycast_sdn.core.switch_ranges import SwitchRanges
 from anycast_sdn.core.transitions import NO_DETAILS, TRANSITIONS, Details, Do, FlowEvent, rules_to_put, successor
 
 COUNTERS_LATE_S = 1.0  # a packet may appear in the switch's counters this much later
+LET_GO = 500  # see ``BindingTable.let_go``: a few milliseconds
 _MISSED_AGAIN_S = 1.0  # a rule that the switch has lost is installed again at most once in this time
 
 
@@ -430,6 +431,7 @@ class ClientEdge:
         """Carry out the ends of TCP connections, and of rests, that are due now; up to ``most`` of each."""
         self.addresses.end_rests(now, most)
         self._ended.forget_old(now, most)
+        self.bindings.let_go(LET_GO)
         decisions: list[Decision] = []
         while len(decisions) < most and (number := self._ends.pop(now)):
             binding = self.bindings.by_number(number)

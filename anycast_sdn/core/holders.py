@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from anycast_sdn.core.model import Address, FlowKey
 
@@ -44,6 +44,11 @@ class Holders:
         self._addresses: dict[Pair, Address] = {}  # the latest one of each pair
         self._clients: Counter[Address] = Counter()
         self._ports: Counter[PortOfFamily] = Counter()
+
+    @property
+    def parts(self) -> tuple[dict[Any, Any], ...]:
+        """What it consists of; to be let go of some at a time."""
+        return self._addresses, self._holders
 
     def of(self, translated: Address) -> Holder | None:
         return self._holders.get(translated)

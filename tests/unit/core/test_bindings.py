@@ -46,3 +46,22 @@ def test_bindings_are_in_the_order_of_their_numbers_whatever_the_order_they_came
     for number in numbers:
         table.remove(binding(number, "web", None))
     assert (len(table), list(table), table.ending_with(0, 0)) == (0, [], [])
+
+
+def test_a_table_that_was_cleared_knows_nothing_and_lets_go_of_its_bindings_some_at_a_time():
+    table = BindingTable()
+    bindings = [binding(number, "web", SERVERS[1]) for number in range(1, 1001)]
+    for each in bindings:
+        table.put(each)
+    table.clear()
+    assert (len(table), list(table), table.pinned_to(SERVERS[1]), table.in_group("web")) == (0, [], 0, {})
+    assert table.by_key(bindings[7].key) is None
+    assert table.holders.of(bindings[7].translated) is None
+    table.put(bindings[7])
+    assert list(table) == [bindings[7]]
+    turns = 0
+    while table._former:
+        table.let_go(50)
+        turns += 1
+    assert turns >= 2 * len(bindings) / 50
+    assert list(table) == [bindings[7]]
