@@ -7,7 +7,7 @@ lead; of equal ones, the one that leads already.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from types import MappingProxyType
 from typing import Protocol
@@ -39,12 +39,13 @@ def is_behind(members: Mapping[str, Connected], leader: str, dpids: Collection[i
 
 def wanted_masters(
     members: Mapping[str, Connected], leader: str, dpids: Collection[int], sharing: Mapping[str, str] = _NOBODY,
-    moved: Mapping[int, str] = _NOT_MOVED,
+    moved: Mapping[int, str] = _NOT_MOVED, is_ready: Callable[[str, int], bool] = lambda member, dpid: True,
 ) -> dict[int, str]:
     """Switch (datapath id) → the member that should be its master; none for one that the leader does not reach.
 
     ``sharing``: the names of the members that share the switches with the leader, and its own, by id; ``moved``: the
-    names of those to which an operator has given single switches.
+    names of those to which an operator has given single switches; ``is_ready``: others do not get this switch, unless
+    no one is that could have it.
     """
     if leader not in members:
         return {}
@@ -53,6 +54,7 @@ def wanted_masters(
     wanted: dict[int, str] = {}
     for dpid in (each for each in dpids if each in there):
         able = {name: member for member, name in sharing.items() if dpid in reach[member]}
+        able = {name: member for name, member in able.items() if is_ready(member, dpid)} or able
         name = moved.get(dpid, "")
         wanted[dpid] = (able.get(name) or able[rendezvous(able, dpid)]) if able else leader
     return wanted

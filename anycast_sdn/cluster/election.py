@@ -7,6 +7,7 @@ The rules that it keeps:
 
 - Who has no key of its own in etcd neither leads nor claims; nor does who drains, or cannot read what etcd has.
 - A member is there under the condition that the schema is the one that it has seen (``cluster.raising``).
+- Of shared switches nobody gets one that another member serves before it has had time to read it.
 - Only the leader gives switches to members, and only while it is the leader: each such transaction has that condition.
 - A leader that is gone is followed by the member that reaches most: the others wait a little, each longer than the one
   before.  A leader that reaches less than another for ``BEHIND_S`` hands over, and so does one that drains.
@@ -18,6 +19,7 @@ The rules that it keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence, Set
+from functools import partial
 from typing import NamedTuple
 
 from anycast_sdn.cluster.assignment import is_behind, out_of_reach, reach, successors, wanted_masters
@@ -47,6 +49,7 @@ from anycast_sdn.etcd.schema import SCHEMA
 
 BEHIND_S = 2.5  # a leader that reaches less than another for so long hands over
 UNHEARD_S = 3.0  # a member of which the leader hears nothing for so long is the master of no switch
+SETTLED_S = 5.0  # one that has reached other switches than now within this time gets none that another one serves
 GIVE_BACK_S = 2.5  # a switch that is not connected for so long is given back
 RANK_S = 0.25  # the next one in line waits so much longer
 FORMER_S = 3.0  # when all leases have ended at once, the former leader, which serves on, has so much time to come back
@@ -80,6 +83,7 @@ class Election:
         self._since: dict[Hashable, float] = {}  # conditions that last → since when
         # The other members whose processes this one hears of now, besides what etcd has.
         self.heard: Callable[[], Set[str]] = frozenset
+        self._settling: dict[str, tuple[Collection[int], float]] = {}  # member → what it reaches, and since when
         self._sent: dict[str, float] = {}  # canaries on their way → when they were sent
 
     # ---------------------------------------------------------------- what happens
@@ -126,12 +130,27 @@ class Election:
         for member in view.members.keys() | {each[1] for each in self._since if isinstance(each, tuple)}:
             self._note(("unheard", member), member in view.members and member not in heard, now)
         reached = set(self.claims.reached(now))
+        self._look_who_has_settled(reached, now)
         for dpid in self._dpids:
             self._note(dpid, dpid not in reached, now)
         for key in {key for key in view.values if key.startswith(DRAINS)} | {
             key for key in self._since if isinstance(key, str) and key.startswith(DRAINS)
         }:
             self._note(key, key in view.values and key[len(DRAINS) :] not in view.members, now)
+
+    def _look_who_has_settled(self, reached: Collection[int], now: float) -> None:
+        """A member that has just connected to a switch does not know its flows yet: they wait while it reads them."""
+        reaching = {member: frozenset(told.switches) for member, told in self.view.members.items()}
+        reaching[self.member] = frozenset(reached)
+        self._settling = {
+            member: before if (before := self._settling.get(member)) and before[0] == dpids else (dpids, now)
+            for member, dpids in reaching.items()
+        }
+
+    def _is_ready(self, member: str, dpid: int, now: float) -> bool:
+        """Does it serve the switch, or could it at once?"""
+        _, since = self._settling.get(member, ((), now))
+        return self._has(dpid, member) or now - since >= SETTLED_S
 
     def _note(self, condition: Hashable, holds: bool, now: float) -> None:
         if not holds:
@@ -251,7 +270,8 @@ class Election:
         members = {**self.view.members, self.member: own}
         sharing = self._sharing(leader, now)
         sharing.pop(drained, None)
-        return wanted_masters(members, leader, self._dpids, sharing, self.view.moved())
+        ready = partial(self._is_ready, now=now)
+        return wanted_masters(members, leader, self._dpids, sharing, self.view.moved(), ready)
 
     def _sharing(self, leader: str, now: float) -> dict[str, str]:
         """Members among which this leader shares the switches → their names.

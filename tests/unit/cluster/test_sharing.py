@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from anycast_sdn.cluster.election import UNHEARD_S
+from anycast_sdn.cluster.election import SETTLED_S, UNHEARD_S
 from anycast_sdn.cluster.lease import LEASE_S
 from anycast_sdn.cluster.steering import CannotSteer
 from tests.unit.cluster.world import Process, World
@@ -172,3 +172,27 @@ def test_a_cluster_of_very_many_switches_is_followed_in_few_transactions() -> No
     revision = world.etcd.revision
     world.until(world.is_shared)
     assert world.etcd.revision - revision < 40
+
+
+def test_a_member_that_has_just_connected_reads_ahead_before_it_gets_what_others_serve(world: World) -> None:
+    own = of(world, world.members[1])
+    world.kill(world.members[1])
+    world.until(world.is_shared)
+    again = world.start("m1")
+    world.run(SETTLED_S - 1.5)
+    assert of(world, again) == []
+    assert world.until(world.is_shared) <= 2
+    assert of(world, again) == own
+
+
+def test_a_switch_that_nobody_serves_goes_to_one_that_has_just_connected(world: World) -> None:
+    first, second, third = world.members
+    (dpid, *_) = of(world, first)
+    for process in world.members:
+        process.disconnect(dpid)
+    world.run(5)
+    second.connect(dpid)
+    first.connect(dpid)
+    assert world.until(lambda: len(world.masters(dpid)) == 1) <= 1
+    third.connect(dpid)
+    world.until(world.is_shared)
