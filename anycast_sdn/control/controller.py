@@ -294,13 +294,13 @@ class Controller(Parts):
         self, term: int, links: Iterable[KnownLink], checks: Mapping[tuple[str, Address], NotPassing], now: float
     ) -> Outcome:
         """This controller leads from now on.  ``links``, ``checks`` (by group and server): what its predecessor knew;
-        ``term``: see ``Discovery``.
+        ``term``: see ``Discovery``.  ``work`` is to be called.
         """
         self.discovery.take_over(term, links, now)
         self.uplinks.take_over()
         for (group, server), states in checks.items():
             self.health.recall(group, server, states, now)
-        return self._relink(now)
+        return self._record_links(now)
 
     def set_cost(self, end: Port, cost: int, now: float) -> Outcome:
         """Change a link's cost until the controller restarts; in a cluster, for good.  Raises NotFound."""
@@ -445,10 +445,16 @@ class Controller(Parts):
 
     def _relink(self, now: float) -> Outcome:
         """Links have changed: what has happened to them comes before what follows."""
+        out = self._record_links(now)
+        out.add(self.slices.work_again(now))
+        return out
+
+    def _record_links(self, now: float) -> Outcome:
+        """What follows is done by ``work``."""
         out = Outcome(events=self.discovery.pop_events())
         self._relinked()
         self.reroutes.begin(now)
-        out.add(self.slices.work_again(now))
+        self.routes.judge_again()
         return out
 
     def _relinked(self) -> None:

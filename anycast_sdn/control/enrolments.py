@@ -125,7 +125,7 @@ class Enrolments:
         if change.before is None:
             return cost
         enrolled, was_enrolled = groups.of_server(server), change.before.of_server(server)
-        if set(enrolled) != set(was_enrolled):
+        if len(enrolled) != len(was_enrolled) or set(enrolled) != set(was_enrolled):  # there may be thousands of them
             self._changed[server] = self._changed.get(server, False) or bool(enrolled) != bool(was_enrolled)
         if edge and bool(enrolled) is not edge.serving.is_enrolled(server):
             edge.set_enrolled(server, bool(enrolled))
