@@ -422,7 +422,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     @isolated
     def _tick_network(self, now: float) -> None:
         if self._cluster.leads():
-            self._react(self.controller.tick(now, self.connections.owing()))
+            owing = self.connections.owing() | (self.sharing.owing() if self.sharing else set())
+            self._react(self.controller.tick(now, owing))
             self.connections.doubt(self.controller.discovery.doubted(now))
 
     def _check_servers(self) -> None:

@@ -18,7 +18,7 @@ Where there are several controllers, it is asked first to take this one as its m
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -178,6 +178,15 @@ class Connections:
         return {
             self.name(dpid) for dpid, switch in self.channels.items() if switch.owes_answer or dpid in self._between
         }
+
+    def owes(self, dpid: int) -> bool:
+        switch = self.channels.get(dpid)
+        return switch is not None and switch.owes_answer
+
+    def ask(self, dpids: Iterable[int]) -> None:
+        """Whether these answer; see ``owing``."""
+        for switch in filter(None, map(self.channels.get, dpids)):
+            switch.doubt(unheard=False)
 
     def doubt(self, doubted: Mapping[str, bool]) -> None:
         """See ``Discovery.doubted``: these are asked whether they answer."""

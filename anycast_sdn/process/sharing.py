@@ -55,7 +55,8 @@ LEADS, HOLDS, HEARD, TOLD, TAKEN = "leads", "holds", "heard", "told", "taken"
 HOSTS, WRITES = "hosts", "writes"
 PACKETS_A_BEAT = 100  # of one port
 TAKEN_S = 1.0  # what has not been taken after so long is told again as a whole
-AGAIN_S = 0.5  # what a master holds is said so often
+AGAIN_S = 0.5  # what a master holds is said so often, and its switches are asked whether they answer
+LATE_S = 1.0  # a master that has not said it for so long may not pass on what its switches hear
 QUIET_S = 1.5  # a master, or a leader, that has said nothing for so long is not heard
 SILENT_S = 3.0  # a master that has not said for so long what it holds counts as gone
 
@@ -165,9 +166,10 @@ class Sharing:
         for dpid, switch in self._controller.switches.items():
             if switch.share is Share.FLOWS and switch.serves_flows and self._cluster.is_master(dpid):
                 begun, tried = self._lines.begun(self._cluster.leader()) if hears else 0, Tried((), switch.features)
-                held[dpid] = Held(self._connections.generation(dpid), begun, tried)
+                held[dpid] = Held(self._connections.generation(dpid), begun, tried, self._connections.owes(dpid))
         said, now = sharing_lines.holds(held), self._clock()
         if said != self._said or (held and now - self._said_at >= AGAIN_S):
+            self._connections.ask(held)
             self._said, self._said_at = said, now
             self._lines.publish(HOLDS, said)
 
@@ -290,6 +292,15 @@ class Sharing:
     def managed(self) -> Mapping[int, By]:
         """The switches on which this controller decides, as the leader, and by whom it has their flows decided on."""
         return self._managed
+
+    def owing(self) -> set[str]:
+        """Switches (names) that do not answer their masters, or whose masters are silent; see ``Connections.owing``."""
+        now, found = self._clock(), set()
+        for dpid, by in self._managed.items():
+            said_at, held = self._held.get(by.member, (-math.inf, {}))
+            if now - said_at > LATE_S or dpid not in held or held[dpid].owes:
+                found.add(self._controller.switches[dpid].name)
+        return found
 
     def _held_by(self, dpid: int) -> tuple[By, Tried | None] | None:
         master = self._cluster.master(dpid)

@@ -32,6 +32,7 @@ class Held(NamedTuple):
     generation: int
     begun: int  # how often it has begun to listen to the leader; 0: it does not hear it
     tried: Tried | None
+    owes: bool = False  # the switch has not answered in time: what it does not say of its links means nothing
 
 
 class Heard(NamedTuple):
@@ -121,7 +122,7 @@ def read_leads(text: str) -> int:
 
 def holds(held: Mapping[int, Held]) -> str:
     return json.dumps({
-        format(dpid, "x"): [each.generation, each.begun, noted.tried_note(each.tried) if each.tried else ""]
+        format(dpid, "x"): [each.generation, each.begun, noted.tried_note(each.tried) if each.tried else "", each.owes]
         for dpid, each in held.items()
     })  # fmt: skip
 
@@ -129,8 +130,8 @@ def holds(held: Mapping[int, Held]) -> str:
 @_read
 def read_holds(text: str) -> dict[int, Held]:
     return {
-        _switch(dpid): Held(_number(generation), _number(begun), noted.tried(_word(note) or None))
-        for dpid, (generation, begun, note) in json.loads(text).items()
+        _switch(dpid): Held(_number(generation), _number(begun), noted.tried(_word(note) or None), _flag(owes))
+        for dpid, (generation, begun, note, owes) in json.loads(text).items()
     }
 
 

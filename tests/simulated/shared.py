@@ -179,6 +179,11 @@ class Member:
     def generation(self, dpid: int) -> int:
         return self._of.generation(dpid)
 
+    def owes(self, dpid: int) -> bool:
+        return False
+
+    def ask(self, dpids: Iterable[int]) -> None: ...
+
     def manage(self, dpid: int, pass_on: Callable[[bytes], None], generation: int, tried: Tried | None) -> None:
         assert tried
         self.channels[dpid].become_manager(pass_on)

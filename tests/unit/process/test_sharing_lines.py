@@ -38,7 +38,7 @@ EVENTS: tuple[tuple[Any, ...], ...] = (
 
 
 def test_what_is_said_is_read() -> None:
-    held = {1: Held(5, 2, Tried(("a",), Features(meters=False))), 1 << 63: Held(1, 0, None)}
+    held = {1: Held(5, 2, Tried(("a",), Features(meters=False))), 1 << 63: Held(1, 0, None, owes=True)}
     assert lines.read_holds(lines.holds(held)) == held
     assert lines.read_told(lines.told(3, 1, 8, TOLD)).after(Told()) == TOLD
     assert lines.read_hosts(lines.hosts(3, 1, HOSTS)) == Hosts(3, 1, HOSTS)
