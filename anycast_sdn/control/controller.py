@@ -479,7 +479,7 @@ class Controller(Parts):
         out = Outcome()
         if reaction.changed:
             self.losses.flows_changed(switch.name)
-            for address in switch.pop_moved():
+            for address in switch.hosts.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))
                 for name in self.groups.of_server(address):
                     self.selecting.recheck(name, len(address) == 16)

@@ -37,6 +37,22 @@ class KnownFlows(Reading):
         return True
 
 
+class NoFlows(Reading):
+    """The rules of flows are their master's: they are left as they are.  ``read``: what would have been read."""
+
+    def __init__(self, read: Reading) -> None:
+        self._read = read
+
+    def take(self, rule: FlowRule) -> bool:
+        return self._read.take(rule)
+
+    def rule_removed(self, cookie: int) -> None:
+        pass
+
+    def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
+        return None
+
+
 class ReadingBack:
     """Call ``step`` until it returns None; then ``routes`` and ``others`` are what the switch holds besides flows.
 

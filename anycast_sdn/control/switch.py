@@ -2,25 +2,25 @@
 
 It joins its parts: where hosts are (``Neighbours``), which servers take flows (``Serving``), which routers send packets
 out of the fabric (``Egress``), the bindings (``Engine``), what rules look like (``WantedRules``), what the switch holds
-(``Installed``), and what makes that equal to what is wanted (``Reconciler``).  It returns messages for its switch and
-sends nothing.  What concerns more than one switch is decided by the ``Controller``.
+(``Installed``), what makes that equal to what is wanted (``Reconciler``), what becomes of packets (``Packets``),
+and what follows when hosts come and go (``HostRoutes``).  It returns messages for its switch and sends nothing.  What
+concerns more than one switch is decided by the ``Controller``.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
-from itertools import islice
-from typing import NamedTuple
 
 from anycast_sdn.control.egress import Egress
+from anycast_sdn.control.host_routes import HostRoutes
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.mirror import Mirror
-from anycast_sdn.control.neighbours import Neighbours, Replies
-from anycast_sdn.control.reading_back import KnownFlows, ReadingBack
+from anycast_sdn.control.neighbours import Neighbours
+from anycast_sdn.control.packets import Packets
+from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
+from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.server_places import ServerPlaces
@@ -29,69 +29,25 @@ from anycast_sdn.control.share import Hosts, Noticed, Share
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.decided import Decided
-from anycast_sdn.core.events import (
-    Drop,
-    Event,
-    FrameMalformed,
-    PacketsDropped,
-    PortsHeldBack,
-    RuleRefused,
-    RulesRepaired,
-)
+from anycast_sdn.core.events import Drop, FrameMalformed, PortsHeldBack, RuleRefused, RulesRepaired, dropped
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.kept_flows import KeptFlow
-from anycast_sdn.core.model import Address, Neighbour, Prefix
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
-from anycast_sdn.engines.engine import Engine, Following, PacketHandler, Reading, Statistics, Sweep
+from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
 from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
-from anycast_sdn.openflow.reaction import Reaction, as_received, out_of, through_pipeline
+from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.row import Kind, Table
-from anycast_sdn.openflow.rules import (
-    OFPP_CONTROLLER,
-    AddFlow,
-    BeginConnection,
-    DeleteFlow,
-    FlowRule,
-    Message,
-    PacketOut,
-)
+from anycast_sdn.openflow.rules import OFPP_CONTROLLER, Message, PacketOut
 from anycast_sdn.openflow.tables import Tables
 
 _OF_FLOWS = frozenset(kind for kind, row in ROW.items() if row.table in (Table.CLIENT_OUT, Table.CLIENT_IN))
-
-
-class NoFlows(Reading):
-    """The rules of flows are their master's: they are left as they are.  ``read``: what would have been read."""
-
-    def __init__(self, read: Reading) -> None:
-        self._read = read
-
-    def take(self, rule: FlowRule) -> bool:
-        return self._read.take(rule)
-
-    def rule_removed(self, cookie: int) -> None:
-        pass
-
-    def step(self, groups: Groups, now: float, hosts: Mapping[Address, Neighbour]) -> Reaction | None:
-        return None
-
-
-RECALLED_AT_ONCE = 200  # flows in one slice: some milliseconds
-
-
-class Recalled(NamedTuple):
-    """``to_epoch``: see ``Engine.remember``; ``done``: called when all flows are known again."""
-
-    flows: Iterator[KeptFlow]
-    to_epoch: float
-    done: Callable[[Engine, float], None]
 
 
 class ManagedSwitch:
@@ -135,33 +91,35 @@ class ManagedSwitch:
             described, self.wanted, self.installed, self.serving, self.egress, self.neighbours, places, self.engine,
             self._throttle,
         )  # fmt: skip
-        self._moved: dict[Address, None] = {}  # for ``pop_moved``
+        self.hosts = HostRoutes(
+            self.name, self.neighbours, self.wanted, self.installed, self.serving, self.egress, self.reconciler,
+            self._answers, lambda: self.synchronised, lambda: self.share,
+        )  # fmt: skip
+        self._packets = Packets(
+            self.name, self.engine, self.neighbours, self.hosts, self._answers, self._throttle, lambda: self.share
+        )
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
         self.share = Share.ALL
         self._has_flows = False  # of ``Share.FLOWS``: they are known, and new ones may begin
         self._doubts_flows = False  # another controller has decided on them: they are forgotten before it is read
         self._finds_flows = True  # what is read of them is all that is known
-        self._new_hosts: dict[Address, None] = {}  # for ``pop_hosts``
         self._are_rules_deleted = False  # for ``pop_noticed``
-        self._codes: Mapping[Prefix, int] = {}  # as the leader has said last, see ``ServiceCodes``
-        self._adopts_codes = False  # those are of use when all rules have been read
         self.term = 0  # see ``Decided``
+        self._recalling: Recalling = Recalling(self.engine, before._recalling.codes if before else {})
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
-        self._recalled: Recalled | None = None
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
-        self._packet_handlers = self._all_packet_handlers()
+        self._look_at_rows()
         if before:
             self._keep_flows(before)
 
     def _keep_flows(self, before: ManagedSwitch) -> None:
         self.share, self._has_flows = Share.FLOWS, before.decides_on_flows
-        self._codes = before._codes
         self._look_at_codes()
         self.term, self.features = before.term, before.features
         for address, neighbour in before.neighbours.known():
@@ -173,24 +131,10 @@ class ManagedSwitch:
             self.engine.codes.gives = self.share is not Share.FLOWS
             self.engine.codes.keeps = self.share is Share.REST  # until its master has told of all flows
 
-    def _all_packet_handlers(self) -> dict[Kind, PacketHandler]:
-        """What becomes of a packet that the rule of each row sends up: the switch's own rows, and its engine's."""
-        handlers = self.engine.packet_handlers
-        self._kinds_of_flows = handlers.keys()
-        return {
-            Kind.ARP: self._arp,
-            Kind.ND: self._nd,
-            Kind.GATEWAY: self._gateway,
-            Kind.CHECK_ANSWER: self._gateway,
-            Kind.UNRESOLVED: self._unresolved,
-            Kind.PROHIBITED: partial(self._refuse, Unreachable.ADMINISTRATIVELY_PROHIBITED),
-            Kind.NO_ROUTE_HERE: partial(self._refuse, Unreachable.NET),
-            Kind.NO_ROUTE: partial(self._refuse, Unreachable.NET),
-            Kind.GATEWAY_HERE: self._gateway,
-            Kind.UNRESOLVED_HERE: self._unresolved,
-            **handlers,
-            **{kind: partial(self._first_packet, handlers[kind]) for kind in self.engine.checked_kinds},
-        }
+    def _look_at_rows(self) -> None:
+        """Which rules send packets up depends on what the switch is able to do."""
+        self._kinds_of_flows = self.engine.packet_handlers.keys()
+        self._packet_handlers = self._packets.handlers()
 
     def _is_of_flows(self, kind: Kind | None) -> bool:
         """Is a packet of such a rule for whoever decides on flows?"""
@@ -258,32 +202,11 @@ class ManagedSwitch:
         """It has not connected in time: hosts behind it are no longer taken to be reachable."""
         self.unseen = False
 
-    def pop_moved(self) -> Iterable[Address]:
-        """The servers and routers that appeared, moved or vanished since the last call."""
-        moved, self._moved = self._moved, {}
-        return moved
-
     # ---------------------------------------------------------------- connection
 
     def recall(self, recalled: Recalled) -> None:
         """What the switch holds is read next, and these flows, which somebody has kept, are known again then."""
-        self._recalled = recalled
-
-    def _recall_some(self, groups: Groups, now: float) -> bool:
-        """When all rules have been read → were there any?"""
-        if self._adopts_codes:
-            self._adopts_codes = False
-            if self.engine.codes:
-                self.engine.codes.adopt(self._codes)
-        recalled = self._recalled
-        if recalled is None:
-            return False
-        if some := list(islice(recalled.flows, RECALLED_AT_ONCE)):
-            self.engine.remember(some, groups, recalled.to_epoch, now)
-            return True
-        self._recalled = None
-        recalled.done(self.engine, now)
-        return False
+        self._recalling.recall(recalled)
 
     def begin_reading(
         self,
@@ -302,7 +225,7 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
-        self._adopts_codes = True
+        self._recalling.begin()
         self._look_at_codes()
         flows: Reading
         if self._has_flows:
@@ -316,9 +239,9 @@ class ManagedSwitch:
         self._finds_flows, self._doubts_flows = begins or doubts, False
         if share is Share.REST:
             flows = NoFlows(flows)
-        self._packet_handlers = self._all_packet_handlers()
+        self._look_at_rows()
         self._presence.connected(self.wanted.presence())
-        self.reading = ReadingBack(found, flows, self.wanted.route, begins, self._recall_some)
+        self.reading = ReadingBack(found, flows, self.wanted.route, begins, self._recalling.recall_some)
         self._found = Tables({}, found.groups, found.meters)
 
     def read_on(self, groups: Groups, now: float) -> Reaction | None:
@@ -390,7 +313,7 @@ class ManagedSwitch:
         self.reconciler.disconnected()
         self.installed.disconnected()
         self._answers.disconnected()
-        return Reaction(events=self._dropped(self.neighbours.disconnected().drops))
+        return Reaction(events=dropped(self.name, self.neighbours.disconnected().drops))
 
     # ---------------------------------------------------------------- packets
 
@@ -400,12 +323,12 @@ class ManagedSwitch:
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
             errors = self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)
-            return Reaction([*errors], events=self._dropped([Drop.TOO_LARGE]))
+            return Reaction([*errors], events=dropped(self.name, [Drop.TOO_LARGE]))
         handler = self._packet_handlers.get(kind) if kind else None
         if self.share is Share.REST and kind in self.engine.checked_kinds:
-            return self._look_for_client(in_port, frame, now)
+            return self._packets.look_for_client(in_port, frame, now)
         if handler is None or not (self.serves_flows if self._is_of_flows(kind) else self.synchronised):
-            return Reaction(events=self._dropped([Drop.UNEXPECTED]))
+            return Reaction(events=dropped(self.name, [Drop.UNEXPECTED]))
         try:
             return handler(in_port, frame, groups, now)
         except frames.BadFrame as error:
@@ -437,29 +360,6 @@ class ManagedSwitch:
         """Of a first reply: the port of the client that waits for it, and the server that sends it."""
         return self.engine.flows.port_of(frames.destination_of(frame)), frames.source_of(frame)
 
-    def _refuse(self, reason: Unreachable, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """Answer by an ICMP error.  The rule of the switch has counted the packet."""
-        return Reaction([*self._answers.refuse(in_port, frame, reason, now)])
-
-    def _first_packet(self, handle: PacketHandler, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        """Let the engine ``handle`` it if its source is known at this port: an invented source gets no binding."""
-        if in_port != OFPP_CONTROLLER and not self.neighbours.is_at(frames.source_of(frame), in_port):
-            key = frames.parse_ip(frame).key
-            if self.engine.flows.by_key(key) is None:
-                if self.share is Share.FLOWS:
-                    return Reaction(events=self._dropped([Drop.UNKNOWN_SOURCE]))  # it has gone since ``is_for_leader``
-                replies = self.neighbours.check_source(frame, key.source, in_port, now)
-                if not replies.frames:
-                    self._throttle.refused(in_port)
-                return self._neighbours_replied(replies, now)
-        reaction = handle(in_port, frame, groups, now)
-        last = reaction.messages[-1] if reaction.messages else None
-        if not (isinstance(last, PacketOut | BeginConnection) and last.frame is frame):
-            lost = any(isinstance(each, PacketsDropped) and each.reason is Drop.SERVER_LOST for each in reaction.events)
-            if not (lost and reaction.messages):  # many clients may have lost their connections at once, by no fault
-                self._throttle.refused(in_port)
-        return reaction
-
     def is_for_leader(self, cookie: int, in_port: int, frame: bytes) -> bool:
         """Is this packet, where only flows are decided on here, about something else?
 
@@ -476,25 +376,6 @@ class ManagedSwitch:
         except frames.BadFrame:
             return False  # it is counted here
 
-    def _look_for_client(self, in_port: int, frame: bytes, now: float) -> Reaction:
-        """Its master does not know the source of this first packet: it gets it again when that is known."""
-        try:
-            source = frames.parse_ip(frame).key.source
-        except frames.BadFrame as error:
-            return Reaction(events=[FrameMalformed(self.name, str(error))])
-        if self.neighbours.is_at(source, in_port):
-            self._new_hosts[source] = None
-            return Reaction([as_received(in_port, frame)])
-        replies = self.neighbours.check_source(frame, source, in_port, now)
-        if not replies.frames:
-            self._throttle.refused(in_port)
-        return self._neighbours_replied(replies, now)
-
-    def pop_hosts(self) -> Hosts:
-        """Where hosts are whose master has to know it, since the last call."""
-        new, self._new_hosts = self._new_hosts, {}
-        return {address: self.neighbours.get(address) for address in new}
-
     def set_codes(self, codes: Mapping[Prefix, int]) -> None:
         """The leader has given these to services, and no others."""
         self.recall_codes(codes)
@@ -503,7 +384,7 @@ class ManagedSwitch:
 
     def recall_codes(self, codes: Mapping[Prefix, int]) -> None:
         """These were given to services: they are of use for those of which the switch tells nothing."""
-        self._codes = codes
+        self._recalling.codes = codes
 
     def set_hosts(self, hosts: Hosts) -> None:
         """The leader has found them."""
@@ -520,69 +401,14 @@ class ManagedSwitch:
         self._are_rules_deleted = False
         return noticed if any(noticed) else None
 
-    def _gateway(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        if frames.parse_ip(frame).icmp_type < 0:
-            return Reaction([*self._answers.unreachable_here(in_port, frame, now)])
-        return Reaction([self._answers.echo_reply(frame)])
-
     def reset_stray(self, in_port: int, frame: bytes, now: float) -> list[PacketOut]:
         """To a server that answers a check when that is over, so that it ends the connection."""
         return self._answers.reset(in_port, frame, now)
 
-    def _arp(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        return self._neighbours_replied(self.neighbours.arp(frames.parse_arp(frame), in_port, now), now)
-
-    def _nd(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        return self._neighbours_replied(self.neighbours.nd(frames.parse_nd(frame), in_port, now), now)
-
-    def _unresolved(self, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
-        destination = frames.parse_ip(frame).key.destination
-        known = self.neighbours.get(destination)
-        if in_port == OFPP_CONTROLLER and known:
-            return Reaction(events=self._dropped([Drop.LOOPED]))
-        reaction = self._neighbours_replied(self.neighbours.wait(frame, destination, in_port, now), now)
-        if known and self.wanted.host(destination, known) not in self.installed:  # not compared yet
-            reaction.messages.insert(0, self._install_host(destination))
-        return reaction
-
-    def _neighbours_replied(self, replies: Replies, now: float) -> Reaction:
-        """A host's route is installed before the packets that waited for it are sent.
-
-        Most hosts concern no other switch.  Servers and routers do: groups and routes depend on them.
-        """
-        messages: list[Message] = list(map(self._install_host, replies.moved)) if self.synchronised else []
-        messages += [out_of(port, frame) for port, frame in replies.frames]
-        messages += map(through_pipeline, replies.resolved)
-        messages += [as_received(port, frame) for port, frame in replies.verified]
-        for frame in replies.unreachable:
-            messages += self._answers.host_unreachable(frame, now)
-        if self.share is Share.REST:
-            self._new_hosts |= dict.fromkeys(replies.moved)
-        watched = [address for address in (*replies.moved, *replies.missing) if self.neighbours.is_watched(address)]
-        if watched:
-            self._moved |= dict.fromkeys(watched)
-            self.egress.moved(watched)
-            for address in self.serving.checked & set(watched):
-                self.reconciler.recheck_checked(address)
-        return Reaction(messages, bool(watched), self._dropped(replies.drops))
-
-    def _install_host(self, address: Address) -> Message:
-        """Record the rule of one host as installed, or as removed, as ``reconcile`` would → the message for it."""
-        neighbour = self.neighbours.get(address)
-        if neighbour:
-            rule = self.wanted.host(address, neighbour)
-            self.installed.add(rule)
-            return AddFlow(rule)
-        return DeleteFlow(self.installed.remove(self.wanted.host(address, Neighbour(bytes(6), 0))))
-
-    def _dropped(self, drops: Iterable[Drop]) -> list[Event]:
-        """One event for each reason; ``drops``: one for each packet."""
-        return [PacketsDropped(self.name, reason, packets) for reason, packets in Counter(drops).items()]
-
     # ---------------------------------------------------------------- other events
 
     def port_up(self, port: int, now: float) -> Reaction:
-        return self._neighbours_replied(self.neighbours.port_up(port, now), now)
+        return self.hosts.follow(self.neighbours.port_up(port, now), now)
 
     def note_repairs(self, now: float) -> None:
         """The switch was found not to hold what it should; that is corrected."""
@@ -623,11 +449,11 @@ class ManagedSwitch:
         return self.reconciler.replace_groups()
 
     def port_down(self, port: int, now: float) -> Reaction:
-        return self._neighbours_replied(self.neighbours.port_down(port, now), now)
+        return self.hosts.follow(self.neighbours.port_down(port, now), now)
 
     def ttl_expired(self, in_port: int, frame: bytes, now: float) -> Reaction:
         errors = self._answers.ttl_expired(in_port, frame, now) if self.synchronised else ()
-        return Reaction([*errors], events=self._dropped([Drop.TTL_EXPIRED]))
+        return Reaction([*errors], events=dropped(self.name, [Drop.TTL_EXPIRED]))
 
     @property
     def decides_on_flows(self) -> bool:
@@ -640,7 +466,7 @@ class ManagedSwitch:
     def tick(self, now: float) -> Reaction:
         if not self.synchronised:
             return Reaction()
-        reaction = self._neighbours_replied(self.neighbours.tick(now), now)
+        reaction = self.hosts.follow(self.neighbours.tick(now), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)

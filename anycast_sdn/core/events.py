@@ -221,3 +221,8 @@ Event: TypeAlias = CountedEvent | Reported
 def repaired(switch: str, faults: Iterable[Fault]) -> list[Event]:
     """One event for each kind of fault; ``faults``: that of each rule."""
     return [RulesRepaired(switch, fault, rules) for fault, rules in Counter(faults).items()]
+
+
+def dropped(switch: str, drops: Iterable[Drop]) -> list[Event]:
+    """One event for each reason; ``drops``: one for each packet."""
+    return [PacketsDropped(switch, reason, packets) for reason, packets in Counter(drops).items()]

@@ -40,7 +40,7 @@ from typing import Protocol
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.generations import distance
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import Recalled
+from anycast_sdn.control.recalling import Recalled
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address

@@ -319,7 +319,7 @@ class Sharing:
             self._lines.publish(WRITES, sharing_lines.writes(self._cluster.term(), dpid, generation, data))
 
     def say_hosts(self, dpid: int) -> None:
-        if hosts := self._controller.switches[dpid].pop_hosts():
+        if hosts := self._controller.switches[dpid].hosts.pop_new():
             self._lines.publish(HOSTS, sharing_lines.hosts(self._cluster.term(), dpid, hosts))
 
     def _tell(self) -> None:

@@ -9,7 +9,7 @@ from scenes import SERVICE, ask, bindings, payloads, topology, web
 from shared import SharedNetwork
 from tracked_flows import as_known, codes
 
-from anycast_sdn.control.switch import Recalled
+from anycast_sdn.control.recalling import Recalled
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.kept_flows import KeptFlow

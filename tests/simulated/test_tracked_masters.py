@@ -10,7 +10,7 @@ from tracked_flows import as_known, codes, flows, serve_all
 from turns import Turns
 
 from anycast_sdn.control.controller import Controller
-from anycast_sdn.control.switch import Recalled
+from anycast_sdn.control.recalling import Recalled
 from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import TCP, Address
 from anycast_sdn.core.roles import Allocation, Conntrack, EngineName
