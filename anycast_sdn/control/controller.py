@@ -12,17 +12,17 @@ called again; other events may come between.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.mirror import CLOSE, END
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
-from anycast_sdn.control.parts import Parts
-from anycast_sdn.control.share import Share, Told
+from anycast_sdn.control.share import Share
 from anycast_sdn.control.slices import Slices, probe
 from anycast_sdn.control.switch import ManagedSwitch
+from anycast_sdn.control.telling import Telling
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
@@ -45,23 +45,21 @@ NotPassing = Mapping[CheckName, tuple[HealthStatus, str]]  # checks of a server:
 _LLDP = frozenset((Kind.LLDP, Kind.LLDP_ELSE))
 _TO_GATEWAYS = frozenset((Kind.CHECK_ANSWER, Kind.GATEWAY_HERE, Kind.GATEWAY))  # of packets that may answer checks
 
-CHOICES_AT_ONCE = 100  # that others are told of: some milliseconds
 CONFIRMED_AFTER_S = 0.05  # after installing a rule, a switch may still forward by cached decisions for this long
 
 
-class Controller(Parts):
+class Controller(Telling):
     """The method over a whole network.  ``random``: see ``core.pool``."""
 
     def __init__(self, network: Network, groups: Groups, random: RandomSource, pace: Pace | None = None) -> None:
         super().__init__(network, random)
-        self._told: Told | None = None  # by the leader
         self._former: list[object] = []  # what it was made of; ``work`` lets go of one after the other
         self._begin(groups, pace or Pace())
         while self.is_busy():
             self.work(now=0.0)
 
     def _begin(self, groups: Groups, pace: Pace) -> None:
-        self.obeys = False  # what the leader has decided for the network counts, and nothing that is decided here
+        self.obeys = False
         self.slices = Slices(self, pace)
         self.audits = {dpid: Audit(switch) for dpid, switch in self.switches.items()}
         self._relinked()
@@ -384,31 +382,6 @@ class Controller(Parts):
 
     # ---------------------------------------------------------------- switches that are shared with other controllers
 
-    def told(self) -> Told:
-        """What the masters of single switches have to know of the network.  What is as before is the same object."""
-        edges = [name for name, switch in self.by_name.items() if switch.described.client_edge]
-        clients = tuple(name for name in edges if self.by_name[name].share is Share.REST)
-        choices = self.choices.for_others(clients, self._families, CHOICES_AT_ONCE)
-        return Told(self.announcements.announced, *self.losses.known(), choices)
-
-    def _families(self) -> Iterator[tuple[str, bool]]:
-        for group in self.groups:
-            yield from {(group.name, prefix.is_v6): None for prefix in group.prefixes}
-
-    def be_told(self, told: Told) -> None:
-        """By the leader.  It counts as soon as there is a switch here of which only the flows are decided on."""
-        self._told = told
-        if self.obeys or any(switch.share is Share.FLOWS for switch in self.switches.values()):
-            self._obey()
-
-    def _obey(self) -> None:
-        if (told := self._told) is None:
-            return
-        self.obeys = True
-        self.announcements.told(told.announced)
-        self.losses.told(told.lost, told.failed, told.cut)
-        self.choices.told(told.choices)
-
     def noticed(self, dpid: int, refused: Mapping[int, int], are_rules_deleted: bool) -> None:
         """By the master of this switch: see ``share.Noticed``."""
         for port, packets in refused.items():
@@ -508,15 +481,6 @@ class Controller(Parts):
         if self._former:
             self._former.pop()
         return self.slices.work(now)
-
-    def _services_of(self, server: Address) -> Iterator[Prefix]:
-        for group in map(self.groups.get, self.groups.of_server(server)):
-            yield from group.prefixes if group else ()
-
-    def _recheck_services_of(self, switch: ManagedSwitch) -> None:
-        for name in dict.fromkeys(name for each in switch.serving.enrolled for name in self.groups.of_server(each)):
-            self.selecting.recheck(name)
-        self.announcements.recheck(switch.dpid, switch.serving.services(self.groups))
 
     # ---------------------------------------------------------------- what may be read
 

@@ -7,7 +7,7 @@ given to them here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 
 from anycast_sdn.control.announcements import Announcements
 from anycast_sdn.control.choices import Choices
@@ -26,7 +26,7 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.uplinks import Uplinks
 from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
 
@@ -109,6 +109,15 @@ class Parts:
 
     def _is_routed(self) -> bool:
         return not (self.uplinks.waiting() or self.routes.is_busy() or self.routes.unconfirmed())
+
+    def _services_of(self, server: Address) -> Iterator[Prefix]:
+        for group in map(self.groups.get, self.groups.of_server(server)):
+            yield from group.prefixes if group else ()
+
+    def _recheck_services_of(self, switch: ManagedSwitch) -> None:
+        for name in dict.fromkeys(name for each in switch.serving.enrolled for name in self.groups.of_server(each)):
+            self.selecting.recheck(name)
+        self.announcements.recheck(switch.dpid, switch.serving.services(self.groups))
 
     # ---------------------------------------------------------------- what may be read
 

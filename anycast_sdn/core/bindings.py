@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from anycast_sdn.core.holders import Holders, Pair, add, flow_of_reply
-from anycast_sdn.core.model import AS_THE_EDGE, WHOLE, Address, FlowKey, GroupValidity, Prefix
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, WHOLE, Address, FlowKey, GroupValidity, Prefix
 from anycast_sdn.core.roles import AddressRange
 from anycast_sdn.core.shared_addresses import SharedAddresses
 from anycast_sdn.core.sorted_numbers import SortedNumbers
@@ -84,6 +84,11 @@ class Binding(NamedTuple):
     def closing(self) -> bool:
         """Has a TCP connection ended, at least in one direction?"""
         return bool(self.closed) or self.reset
+
+    @property
+    def is_connection(self) -> bool:
+        """Is it a TCP connection that a server has answered?"""
+        return self.key.protocol == TCP and self.server is not None
 
     @property
     def port_there(self) -> int:

@@ -42,7 +42,7 @@ from anycast_sdn.core.flow_events import EndedBy, FlowRecord, ended_by
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.holders import flow_of_reply
 from anycast_sdn.core.kept_flows import FlowChanges
-from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, AnycastGroup, FlowKey, GroupValidity, Prefix, interned
+from anycast_sdn.core.model import AS_THE_EDGE, TCP, Address, FlowKey, GroupValidity, Prefix, interned, interned_key
 from anycast_sdn.core.planned_ends import PlannedEnds, event_of
 from anycast_sdn.core.pool import RandomSource, Rest
 from anycast_sdn.core.roles import MOST_PER_CLIENT, ClientEdgeRole, Expiry, Validity, in_force
@@ -265,7 +265,7 @@ class ClientEdge:
         decisions = [self.apply(each, FlowEvent.ALL_IDLE, now) for each in (known, former) if each]
         number, choice = self._numbers.next(), self._choice_of(group.name, len(translated) == 16)
         new = Binding(
-            number, _interned(key), translated, group.name, now, validity=group.validity, choice=choice,
+            number, interned_key(key), translated, group.name, now, validity=group.validity, choice=choice,
             reply_s=NOT_KNOWN if server else None, port=port,
             translated_port=0 if there == key.source_port else there,
         )  # fmt: skip
@@ -323,7 +323,7 @@ class ClientEdge:
             return FlowEvent.PINNED_REPLY if key.source == binding.server else FlowEvent.STRANGER_REPLY
         group = groups.get(binding.group)
         member = group is not None and key.source in group.servers
-        lost = member and self._is_lost(key.source, binding.group) and _repins(group)
+        lost = member and self._is_lost(key.source, binding.group) and groups.repins(binding.group)
         return FlowEvent.MEMBER_REPLY if member and not lost else FlowEvent.STRANGER_REPLY
 
     def _lease(self, key: FlowKey, event: FlowEvent, groups: Groups, now: float, port: int, leases: bool) -> Decision:
@@ -339,7 +339,7 @@ class ClientEdge:
         translated = self._refusal(key, service, port) or self.addresses.lease((key.source, key.destination), port, now)
         if isinstance(translated, Drop):
             return Decision(Do.DROP, drop=translated)
-        key = _interned(key)
+        key = interned_key(key)
         number, swept = self._numbers.next(), self._is_next_swept()
         choice = self._choice_of(group.name, len(translated) == 16)
         new = Binding(
@@ -401,19 +401,19 @@ class ClientEdge:
                 now,
             )
             for binding in bindings
-            if binding.server == server and _repins(groups.get(binding.group))
+            if binding.server == server and groups.repins(binding.group)
         ]
 
     def close(self, numbers: Iterable[int], now: float) -> list[Decision]:
         """An operator takes these flows away from their servers.  TCP connections are reset when either end sends."""
         bindings = filter(None, map(self.bindings.by_number, numbers))
-        return [self.apply(each, FlowEvent.CONNECTION_LOST if _is_connection(each) else FlowEvent.ENDED, now)
+        return [self.apply(each, FlowEvent.CONNECTION_LOST if each.is_connection else FlowEvent.ENDED, now)
                 for each in bindings]  # fmt: skip
 
     def _has_lost_server(self, former: Binding, groups: Groups) -> bool:
         """Was the server of this ended flow lost before its end, or is it now?"""
         server = former.server
-        return server is None or (self._is_lost(server, former.group) and _repins(groups.get(former.group)))
+        return server is None or (self._is_lost(server, former.group) and groups.repins(former.group))
 
     # ---------------------------------------------------------------- TCP connections that end
 
@@ -488,26 +488,10 @@ class ClientEdge:
         if self.bindings.by_number(binding.number) or self.bindings.overlaps(binding.key):
             raise ValueError("another binding has this number or these five fields")
         event = FlowEvent.FOUND_PINNED if binding.server else FlowEvent.FOUND_UNANSWERED
-        binding = binding._replace(key=_interned(binding.key), server=binding.server and interned(binding.server))
+        binding = binding._replace(key=interned_key(binding.key), server=binding.server and interned(binding.server))
         self.apply(binding, event, binding.since)
         self.record.adopted(binding, now)
         self._ends.adopted(binding)
 
 
-def _interned(key: FlowKey) -> FlowKey:
-    """The same, for a new binding: its addresses are those of others, too."""
-    source, destination, *ends = key
-    return tuple.__new__(FlowKey, (interned(source), interned(destination), *ends))
-
-
-def _repins(group: AnycastGroup | None) -> bool:
-    """Do flows of this group leave a lost server?  Also those of a group that there is no more."""
-    return group is None or not group.keeps_at_lost_server
-
-
 _NO_BINDING = Decision(TRANSITIONS[State.NONE][FlowEvent.STRANGER_REPLY][1], drop=Drop.NO_BINDING)
-
-
-def _is_connection(binding: Binding) -> bool:
-    """Is it a TCP connection that a server has answered?"""
-    return binding.key.protocol == TCP and binding.server is not None

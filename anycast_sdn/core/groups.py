@@ -41,6 +41,11 @@ class Groups:
     def get(self, name: str) -> AnycastGroup | None:
         return self._by_name.get(name)
 
+    def repins(self, name: str) -> bool:
+        """Do flows of this group leave a lost server?  Also those of a group that there is no more."""
+        group = self._by_name.get(name)
+        return group is None or not group.keeps_at_lost_server
+
     def names(self) -> Set[str]:
         return self._by_name.keys()
 

@@ -188,6 +188,12 @@ class FlowKey(NamedTuple):
         return FlowKey(self.destination, self.source, self.protocol, self.destination_port, self.source_port)
 
 
+def interned_key(key: FlowKey) -> FlowKey:
+    """The same, for a new binding: its addresses are those of others, too."""
+    source, destination, *ends = key
+    return tuple.__new__(FlowKey, (interned(source), interned(destination), *ends))
+
+
 # ------------------------------------------------------------------------------ groups and servers
 
 

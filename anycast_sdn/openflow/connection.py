@@ -31,13 +31,13 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import codec, decoding, fragments
+from anycast_sdn.openflow import codec, decoding, fragments, passed_on
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.listener import Listener
-from anycast_sdn.openflow.outgoing import WRITES, Outgoing
+from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
     Bounced,
     PartOfReply,
@@ -49,7 +49,7 @@ from anycast_sdn.openflow.pending import (
     TrialResult,
 )
 from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
-from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State
+from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State, not_now
 
 LOG = logging.getLogger(__name__)
 
@@ -211,19 +211,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     def send_for_another(self, data: bytes) -> None:
         """Send what another controller has passed on, while this one is the master.  Raises BadMessage."""
-        if not self.is_master:
-            return
-        messages, at = bytearray(data), 0
-        while at < len(data):
-            if len(data) - at < _HEADER.size:
-                raise BadMessage("a message that is passed on is cut short")
-            version, kind, length, _ = _HEADER.unpack_from(data, at)
-            if length < _HEADER.size or at + length > len(data) or kind not in _PASSED_ON or version != ofp.OFP_VERSION:
-                raise BadMessage(f"message type {kind} that is passed on")
-            if not data[at + 4] & codec.TICKET >> 24:  # our own requests have such numbers, too
-                messages[at + 4 : at + 8] = bytes(4)
-            at += length
-        self._queue(bytes(messages))
+        if self.is_master:
+            self._queue(passed_on.checked(data))
 
     def become_slave(self) -> int:
         """Another controller is, or becomes, the switch's master → how many messages are not sent for this reason.
@@ -370,7 +359,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         state = self.state
         if state not in TAKEN.get(kind, ()):
             if state not in IGNORED.get(kind, ()):
-                raise BadMessage(self._not_now(kind, message))
+                raise BadMessage(not_now(state, kind, message[_HEADER.size :]))
             return
         body = message[_HEADER.size :]
         if kind in _EVENTS:
@@ -393,14 +382,6 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._hello(version, body)
         else:
             self._features(body)
-
-    def _not_now(self, kind: int, message: bytes) -> str:
-        if kind == ofp.OFPT_ERROR and len(message) >= _HEADER.size + _ERROR.size:
-            refused = "error type {} code {}".format(*_ERROR.unpack_from(message, _HEADER.size))
-            return f"it refuses our first messages: {refused}"
-        return f"message type {kind} " + {
-            State.HELLO: "before HELLO", State.ADMITTED: "that was not asked for"
-        }.get(self.state, "before it was admitted")  # fmt: skip
 
     # ---------------------------------------------------------------- the handshake
 
@@ -502,7 +483,6 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
 
 _MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
-_PASSED_ON = WRITES | {ofp.OFPT_BARRIER_REQUEST, ofp.OFPT_SET_ASYNC}
 _CHANGE_NOTHING = (Barrier, ReportExpired)
 _FULL = frozenset((
     (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),

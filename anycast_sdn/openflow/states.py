@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from enum import IntEnum, auto
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
+
+_ERROR = struct.Struct("!HH")
 
 
 class State(IntEnum):
@@ -45,3 +48,13 @@ IGNORED: dict[int, frozenset[State]] = {
     ofp.OFPT_GET_CONFIG_REPLY: _AFTER_HELLO,
     ofp.OFPT_GET_ASYNC_REPLY: _ADMITTED,
 }
+
+
+def not_now(state: State, kind: int, body: bytes) -> str:
+    """Why such a message ends the connection."""
+    if kind == ofp.OFPT_ERROR and len(body) >= _ERROR.size:
+        refused = "error type {} code {}".format(*_ERROR.unpack_from(body))
+        return f"it refuses our first messages: {refused}"
+    return f"message type {kind} " + {
+        State.HELLO: "before HELLO", State.ADMITTED: "that was not asked for"
+    }.get(state, "before it was admitted")  # fmt: skip
