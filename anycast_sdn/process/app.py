@@ -7,44 +7,38 @@ loses that event alone (``faults.isolated``, and ``Channel`` for messages of swi
 
 from __future__ import annotations
 
-import os
-import struct
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Collection, Iterable
+from typing import ClassVar
 
 from os_ken.base import app_manager
 from os_ken.lib import hub
 
 from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.cluster.notes import NoNotes, Notes
-from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
+from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.life import Todo
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
-from anycast_sdn.core.controller_events import StoreFailed, StoreRecovered
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.switch_events import RulesRefused
 from anycast_sdn.description.model import Network, Port
-from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import codec, decoding
-from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
-from anycast_sdn.openflow.questions import SweepRun
-from anycast_sdn.openflow.requests import RulesRequest
-from anycast_sdn.process import garbage
+from anycast_sdn.process import garbage, sweeping
 from anycast_sdn.process.bgp_sessions import BgpSessions
 from anycast_sdn.process.binding_log import BindingLogService
+from anycast_sdn.process.confirmations import CONFIRMATION_S, STEP_S, Confirmations
 from anycast_sdn.process.connections import Connections
 from anycast_sdn.process.event_log import EventLog
 from anycast_sdn.process.faults import isolated
 from anycast_sdn.process.first_packets import FirstPackets
 from anycast_sdn.process.flow_feed import FlowFeed
+from anycast_sdn.process.health_watch import HealthWatch
 from anycast_sdn.process.inspection import Inspections
-from anycast_sdn.process.mirroring import Mirroring
-from anycast_sdn.process.shared_codes import SharedCodes
-from anycast_sdn.process.shared_counters import SharedCounters
+from anycast_sdn.process.secure_random import SecureRandom
+from anycast_sdn.process.shared_switches import SharedSwitches
 from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
@@ -52,7 +46,6 @@ from anycast_sdn.process.succession import Succession
 from anycast_sdn.process.zone_timeouts import ZoneTimeouts
 from anycast_sdn.views.cluster import ClusterState
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.health import ConnectionReports, Health, missing_switches
 from anycast_sdn.views.history import EVERY_S, History
 from anycast_sdn.views.journal import Journal
 from anycast_sdn.views.reporting import Reporting
@@ -60,8 +53,6 @@ from anycast_sdn.views.trends import Trends
 
 TICK_S = 0.25
 HEALTH_S = 1.0  # between two updates of health; each request of /healthz updates it, too
-SHARING_S = 0.1
-COUNTED_S = 0.5
 FLOWS_S = 0.05  # how often what becomes of flows is collected, if somebody listens
 CHECKS_S = 0.05  # how often checks of servers that are due are made
 DATABASES_S = 0.5  # how often it is looked which databases of switches are due
@@ -69,22 +60,7 @@ INSPECTIONS_S = 0.1  # how often inspections that are due are begun
 SLICE_S = 0.004  # of work that may wait; then other green threads run
 FLOWS_AT_ONCE = 256  # that end, or whose rules are put back: some milliseconds
 FLOW_TURNS = 64  # of one switch in a tick: another program may delete rules as fast as they are put back
-STEP_S = 0.02  # confirmations of this time are handled together
 ON_THEIR_WAY_S = 0.1  # packets that switches have sent before they knew something may come so much later
-CONFIRMATION_S = 2.0  # a change by an operator is answered after this at the latest
-
-
-class SecureRandom:
-    """Unpredictable numbers, by few system calls: ``random.SystemRandom`` makes one for each number."""
-
-    def __init__(self) -> None:
-        self._numbers: list[int] = []
-
-    def randrange(self, stop: int, /) -> int:
-        """Each number has 16 bytes, so the bias of a choice out of 2⁶⁴ is below 2⁻⁶⁴."""
-        if not self._numbers:
-            self._numbers = [int.from_bytes(number, "big") for (number,) in struct.iter_unpack("16s", os.urandom(4096))]
-        return self._numbers.pop() % stop
 
 
 class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
@@ -103,7 +79,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     ) -> None:
         """``database_problem``: why enrolments cannot be stored now, "" when they can."""
         super().__init__()
-        self._database_problem = database_problem
         self._cluster = cluster
         controller = self.controller = Controller(network, groups, SecureRandom())
         self.bgp = BgpSessions(controller, cluster, notes or NoNotes(), self._react)
@@ -116,8 +91,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.flow_feed = FlowFeed(controller)
         self.streamed_flows = StreamedFlows(self.flow_feed, journal.member if journal else "")
         self.sharing: Sharing | None = None  # see ``share``
-        self.mirroring: Mirroring | None = None  # likewise
-        self._masters: Masters | None = None  # see ``share``
+        self._shared: SharedSwitches | None = None  # likewise
         self.binding_log: BindingLogService | None = None  # see ``log_bindings``
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.inspections = Inspections(controller, self._react, hub.Event)
@@ -125,9 +99,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._stopped = hub.Event()
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
-        # Barrier replies: (when they count, (datapath id, ticket)).
-        self._confirmations: list[tuple[float, tuple[int, int]]] = []
-        self._late: set[str] = set()  # switches that have not confirmed a change in time
+        self.confirmations = Confirmations(controller, self._react, self._updating)
         self._drained: Collection[str] = ()  # edges
         self._beginning_anew: list[Callable[[], None]] = []  # see ``when_it_begins_anew``
         self.zone_timeouts = ZoneTimeouts(controller, cluster, self.report, hub.spawn)
@@ -142,10 +114,12 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.zone_timeouts.note,
             self.reporting,
         )
-        self._health = Health(self.counters)
         self.trends = Trends(self.counters)
-        self._told_problem = ""
-        self._reports = ConnectionReports(len(network.switches), time.monotonic())
+        self.health_watch = HealthWatch(
+            controller, self.counters, self.trends, self.bgp.states, self.followed, lambda: self.cluster_state(),
+            database_problem, lambda now: self.binding_log.wrong(now) if self.binding_log else "", self.report,
+        )  # fmt: skip
+        self.health = self.health_watch.health
         self.when_it_begins_anew(self.bgp.begin_anew)
         self.when_it_begins_anew(self.flow_feed.begin_anew)
         self.identified = self.connections.identified
@@ -158,13 +132,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         super().start()
         self.threads += [
             hub.spawn(self._every, TICK_S, self._tick),
-            hub.spawn(self._every, HEALTH_S, self._report_health),
+            hub.spawn(self._every, HEALTH_S, self.health_watch.look),
             hub.spawn(self._every, INSPECTIONS_S, self._inspect),
             hub.spawn(self._every, EVERY_S, self._sample),
             hub.spawn(self._every, CHECKS_S, self._check_servers),
             hub.spawn(self._every, DATABASES_S, lambda: self.zone_timeouts.look(time.monotonic())),
             hub.spawn(self._every, FLOWS_S, self.flow_feed.collect),
-            hub.spawn(self._every, STEP_S, self._handle_confirmations),
+            hub.spawn(self._every, STEP_S, self.confirmations.handle),
             hub.spawn(self._serve_first_packets),
             hub.spawn(self._work_in_slices),
             hub.spawn(self.gauge.measure_while, lambda: self.is_active),
@@ -175,8 +149,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._stopped.set()
         self._packets_wait.set()  # wakes the threads, which end because ``is_active`` is false
         self._work_is_left.set()
-        if self.mirroring:
-            self.mirroring.wake()
+        if self._shared:
+            self._shared.mirroring.wake()
         super().stop()
 
     # ---------------------------------------------------------------- events of switches (connection.Listener)
@@ -271,19 +245,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """The switch has answered a barrier."""
         if self._pass_on(dpid, "confirmed", ticket):
             return
-        self._confirmations.append((time.monotonic() + CONFIRMED_AFTER_S, (dpid, ticket)))
-
-    def _handle_confirmations(self) -> None:
-        now = time.monotonic()
-        if tickets := [ticket for when, ticket in self._confirmations if when <= now]:
-            del self._confirmations[: len(tickets)]
-            if not self._confirm(tickets, now):
-                for ticket in tickets:  # again, one at a time, so that a fault in one of them loses that one alone
-                    self._confirm([ticket], now)
-
-    @isolated
-    def _confirm(self, tickets: list[tuple[int, int]], now: float) -> None:
-        self._react(self.controller.confirmed(tickets, now))
+        self.confirmations.note(dpid, ticket)
 
     def retire(self) -> None:
         """The controller ends soon: switches are told, and go on by themselves.  Returns when they know."""
@@ -307,7 +269,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.drain_edges(drained_edges)
         self.enrolled(version)
         self.bgp.exchange(time.monotonic())
-        self._until_confirmed()
+        self.confirmations.wait()
 
     def enrolled(self, version: int) -> None:
         """The controller has what is enrolled as of this version."""
@@ -325,33 +287,26 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         edge, flows = todo.flows
         if flows:
             self._react(self.controller.close_flows(edge, flows, now))
-            if self.mirroring:
-                self.mirroring.ask_masters()
+            if self._shared:
+                self._shared.mirroring.ask_masters()
         self._react(Outcome(events=todo.events))
 
     def set_cost(self, end: Port, cost: int) -> None:
         """As ``set_groups``.  Raises NotFound."""
         self._react(self.controller.set_cost(end, cost, time.monotonic()))
         self.succession.note_now()
-        self._until_confirmed()
+        self.confirmations.wait()
 
     def end_flows(self, edges: Iterable[tuple[str, int]]) -> None:
         """Flows by their edges and numbers.  Returns when they have ended, or after ``CONFIRMATION_S``."""
         left = list(edges)
         for edge, number in left:
             self._react(self.controller.end_flow(edge, number, time.monotonic()))
-        if self.mirroring:
-            self.mirroring.ask_masters()
+        if self._shared:
+            self._shared.mirroring.ask_masters()
         deadline = time.monotonic() + CONFIRMATION_S
         while (left := [each for each in left if self.controller.has_flow(*each)]) and time.monotonic() < deadline:
             hub.sleep(STEP_S)
-
-    def _until_confirmed(self) -> None:
-        deadline = time.monotonic() + CONFIRMATION_S
-        self._late &= self._updating()
-        while (busy := self._updating() - self._late) and time.monotonic() < deadline:
-            hub.sleep(STEP_S)
-        self._late |= busy  # later changes do not wait for these switches
 
     def _updating(self) -> set[str]:
         """The switches at which what is decided does not count yet, for packets or for new flows."""
@@ -374,8 +329,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def _begin_anew(self, kept: Collection[int] = ()) -> None:
         now = time.monotonic()
         self.controller.begin_anew(kept, self._cluster.leads())
-        self._confirmations.clear()
-        self._late.clear()
+        self.confirmations.clear()
         self._react(self.controller.drain_edges(self._drained, now))
         for act in self._beginning_anew:
             isolated(act)()
@@ -383,7 +337,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _released(self, dpid: int, keeps_flows: bool) -> None:
         """This controller is the switch's master no more, or decides on nothing but its flows."""
-        self._confirmations = [each for each in self._confirmations if each[1][0] != dpid]
+        self.confirmations.forget(dpid)
         self.inspections.end(dpid)
         if dropped := 0 if keeps_flows else self.first_packets.drop(dpid):
             self._react(self.controller.shed(dpid, dropped))
@@ -406,7 +360,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 hub.sleep(0)
                 turn_ends = time.monotonic() + SLICE_S
         for dpid, sweep in self.controller.begin_sweeps(now).items():
-            self._sweep(self.connections.channels[dpid], sweep)
+            sweeping.begin(self.controller, self.connections.channels[dpid], sweep, self._react)
         self.bgp.exchange(time.monotonic())
         self.succession.note()
 
@@ -440,41 +394,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
                 break
             hub.sleep(0)
 
-    def _report_health(self) -> None:
-        """Report which switches are not connected, changes of health, and whether enrolments can be stored."""
-        now = time.monotonic()
-        self.trends.sample(self.controller, now)
-        self._look_at_health(now)
-        missing = missing_switches(self.controller, self.followed())
-        for event in (self._reports.pop_due(missing, now), self._health.pop_change(now), self._pop_store_event()):
-            if event:
-                self.report(event)
-
-    def _pop_store_event(self) -> Event | None:
-        """That enrolments cannot be stored any more, or for another reason; or can be again."""
-        problem, before = self._database_problem(), self._told_problem
-        self._told_problem = problem
-        if problem == before:
-            return None
-        return StoreFailed(problem) if problem else StoreRecovered()
-
-    @property
-    def status(self) -> str:
-        """Of health, as it was looked at last."""
-        return self._health.status
-
-    def health(self, now: float) -> dict[str, Any]:
-        """As of now."""
-        self._look_at_health(now)
-        return self._health.view(self.controller, now, time.time())
-
-    def _look_at_health(self, now: float) -> None:
-        log = self.binding_log.wrong(now) if self.binding_log else ""
-        cluster = self.cluster_state()
-        self._health.update(
-            self.controller, self.bgp.states(), now, self._database_problem(), log, cluster, self.followed()
-        )
-
     def followed(self) -> Collection[str] | None:
         """The switches that are connected to this member of a cluster; None: it decides on the network itself."""
         if self.connections.decides:
@@ -486,24 +405,6 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def _inspect(self) -> None:
         self.inspections.run_due(self.connections.channels)
-
-    @isolated
-    def _sweep(self, switch: Channel, sweep: Sweep) -> None:
-        @isolated
-        def end_some() -> None:
-            self._react(self.controller.end_some(switch.id, sweep, FLOWS_AT_ONCE, time.monotonic()))
-
-        session = switch.session
-
-        def end() -> None:
-            while not sweep.is_over and switch.session == session:
-                end_some()
-                hub.sleep(0)
-
-        def take(request: RulesRequest, counters: list[tuple[int, int]], asked: float) -> None:
-            sweep.take(request, counters, asked, time.monotonic())
-
-        SweepRun(switch, sweep.requests, take, end).proceed()
 
     def _every(self, seconds: float, act: Callable[[], None]) -> None:
         act_isolated = isolated(act)
@@ -533,26 +434,15 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     def share(self, lines: Lines, cluster: Masters) -> None:
         """From now on, in a cluster where switches may have several masters."""
-        self._masters = cluster
-        self.sharing = Sharing(
-            self.controller, cluster, self.connections, lines, self._react, self
+        shared = self._shared = SharedSwitches(
+            self.controller, cluster, self.connections, self.counters, lines, self._react, self
         )
+        self.sharing = shared.sharing
         self.connections.shares = True
-        self.when_it_begins_anew(self.sharing.begin_anew)
-        self.mirroring = mirroring = Mirroring(
-            self.controller, cluster, self.sharing, self.connections.generation, lines, self._react
-        )
-        self.when_it_begins_anew(mirroring.begin_anew)
-        codes = SharedCodes(self.controller, cluster, self.sharing, lines)
-        self.when_it_begins_anew(codes.begin_anew)
-        counted = SharedCounters(self.controller, self.counters, lines)
-        self.threads += [
-            hub.spawn(self._every, SHARING_S, self.sharing.beat),
-            hub.spawn(self._every, SHARING_S, mirroring.beat),
-            hub.spawn(self._every, SHARING_S, codes.beat),
-            hub.spawn(self._every, COUNTED_S, counted.beat),
-            hub.spawn(mirroring.take_all, lambda: self.is_active),
-        ]
+        for act in shared.when_it_begins_anew:
+            self.when_it_begins_anew(act)
+        self.threads += [hub.spawn(self._every, *beat) for beat in shared.beats]
+        self.threads.append(hub.spawn(shared.mirroring.take_all, lambda: self.is_active))
 
     def log_bindings(self, log: BindingLogService) -> None:
         """From now on."""
@@ -563,23 +453,13 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         def look() -> None:
             """Which flows does this controller serve?  Others log those that they serve."""
             (log.resume if self._cluster.leads() or self.connections.serves_any else log.rest)()
-            log.hand_over(self._served_by_others())
+            log.hand_over(self._shared.served_by_others() if self._shared else ())
 
         look()
         self.succession.on_take_over(lambda now: log.resume())
         self.succession.on_stand_down(look)
         self.threads.append(hub.spawn(self._every, TICK_S, look))
         self.when_it_begins_anew(log.begin_anew)
-
-    def _served_by_others(self) -> Iterator[str]:
-        """Client edges whose master, as the cluster has it, is another member, and not this one any more."""
-        if (cluster := self._masters) is None:
-            return
-        for dpid, switch in self.controller.switches.items():
-            master, channel = cluster.master(dpid), self.connections.channels.get(dpid)
-            is_ours = master is None or master.member == cluster.member or (channel and channel.is_master)
-            if switch.described.client_edge and not is_ours:
-                yield switch.name
 
     @isolated
     def _publish(self, subscriber: Callable[[Event], None], event: Event) -> None:

@@ -131,7 +131,8 @@ class ControllerViews:
         app, waiting = self._app, self._app.first_packets.waiting
         names = {dpid: switch.name for dpid, switch in self._controller.switches.items()}
         process = Process(
-            app.counters, app.status, app.bgp.states(), {names[dpid]: each.seconds for dpid, each in waiting.items()},
+            app.counters, app.health_watch.status, app.bgp.states(),
+            {names[dpid]: each.seconds for dpid, each in waiting.items()},
             {names[dpid]: len(each) for dpid, each in waiting.items()}, app.gauge.stalls.late, self._answers,
             app.counters.events, BindingLog(not log.problem, log.missing) if (log := app.binding_log) else None,
             app.cluster_state(), app.followed(),

@@ -26,7 +26,7 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.ovsdb.database import TlsFiles, use_tls
 from anycast_sdn.process import garbage
 from anycast_sdn.process.acceptor import Acceptor, raise_file_limit, shown
-from anycast_sdn.process.app import AnycastApp, SecureRandom
+from anycast_sdn.process.app import AnycastApp
 from anycast_sdn.process.binding_log import BindingLogOptions, BindingLogService
 from anycast_sdn.process.deployment import Deployment, EtcdOptions, alone
 from anycast_sdn.process.ending import Ending
@@ -37,6 +37,7 @@ from anycast_sdn.process.lifecycle import Lifecycle
 from anycast_sdn.process.listening import listening
 from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
+from anycast_sdn.process.secure_random import SecureRandom
 from anycast_sdn.process.service_manager import ServiceManager
 from anycast_sdn.store.journal_file import JournalFile
 from anycast_sdn.store.store import Store

@@ -88,10 +88,10 @@ def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
         return Outcome()
 
     app.controller.confirmed = fails_for((ARS2, 8), take)
-    app._confirmations = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
-    app._handle_confirmations()
+    app.confirmations._waiting = [(0.0, (ARH1, 7)), (0.0, (ARS2, 8)), (0.0, (3, 9))]
+    app.confirmations.handle()
     assert confirmed == [(ARH1, 7), (3, 9)]
-    assert app._confirmations == []
+    assert app.confirmations._waiting == []
     assert faults(caplog) == 2, "the batch, and then the wrong one by itself"
 
 
