@@ -20,14 +20,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
-from typing import NamedTuple
 
 from anycast_sdn.cluster.cluster import Claim, Cluster, RoleAnswer, Turn
 from anycast_sdn.control.controller import Controller
 from anycast_sdn.control.outcome import Outbox, Outcome
 from anycast_sdn.control.reading_back import ReadingBack
 from anycast_sdn.control.share import Share
-from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import (
     SwitchConnected,
     SwitchDegraded,
@@ -43,51 +41,18 @@ from anycast_sdn.openflow.questions import Introduction
 from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process import garbage, roles
+from anycast_sdn.process.admission import Admission
 from anycast_sdn.process.faults import isolated
+from anycast_sdn.process.mastered import Mastered, was_only_master
+from anycast_sdn.process.postponed import Postponed
 from anycast_sdn.process.read_ahead import ReadAhead
+from anycast_sdn.process.ready_switches import Found, ready_events
 from anycast_sdn.process.released import Released
+from anycast_sdn.process.resyncs import Resyncs
 from anycast_sdn.process.roles import Answered
 
 BETWEEN_S = 6.0  # a connected switch that has no master for so long counts as away
 INTRODUCTION_S = 120.0  # in which a switch must answer all requests at connect
-SHOWN_IDS = 8  # of switches that are not connected, in one line of the log
-RESYNC_S, LONGEST_RESYNC_S = 10.0, 320.0  # until a switch that had no room for rules gets them again; doubles
-WITHOUT = {  # one of ``Features`` → what is reported of a switch without it
-    "tcp_flags": "does not report FIN and RST: closed TCP connections stay for their idle validity",
-    "fragments": "spoils later fragments of TCP and UDP over IPv4 when it sets an address: to and from services they "
-    "are dropped, and counted as spoiled_fragment",
-    "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
-    "meters": "has no meters: nothing limits what it sends to the controller",
-}
-
-_SPOILS_TCP = (
-    "spoils later fragments of TCP over IPv4 when it sets an address: to and from services they are dropped, and "
-    "counted as spoiled_fragment; those of UDP its connection tracker translates"
-)
-
-
-class Found(NamedTuple):
-    """What a switch held when it connected."""
-
-    rules: int
-    others: bool  # rules of other programs, which were removed
-    unlisted: bool  # it does not list its rules, so that all were deleted
-
-
-class _Mastered(NamedTuple):
-    """By which generation this controller became a switch's master, and the cluster's term then."""
-
-    generation: int
-    term: int
-
-
-def _was_only_master(last: _Mastered, now: _Mastered, answered: Answered, turn: Turn) -> bool:
-    """Has nobody else been the switch's master since this controller was?"""
-    if answered.answer is RoleAnswer.UNSUPPORTED:
-        return turn is Turn.KEPT or last.generation == now.generation
-    if answered.generation == roles.NO_GENERATION:  # the switch was started anew
-        return last.term == now.term
-    return last.generation == answered.generation
 
 
 class Connections:
@@ -123,16 +88,17 @@ class Connections:
         self.released = Released()
         self.shares = False  # may others be masters of switches on which this controller decides, as the leader?
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
+        self.identified = Admission(controller, lambda dpid: self.channels.get(dpid), self._admit).identified
         self._between: dict[int, float] = {}  # datapath id → since when it has no master, or a new one is not ready
         self._asked: dict[int, Claim] = {}  # what connected switches were asked for last
-        self._mastered: dict[int, _Mastered] = {}  # datapath id → as this controller was its master last
+        self._mastered: dict[int, Mastered] = {}  # datapath id → as this controller was its master last
         self._introducing: dict[Channel, float] = {}  # → since when
         self._to_introduce_again: set[Channel] = set()  # of these
-        # Channels, their sessions, and what is to begin there when the controller knows what is wanted.
-        self._to_begin: list[tuple[Channel, int, Introduction]] = []
+        self._postponed = Postponed(controller)
+        self._begin = self._postponed.begin
         self._comparing: dict[Channel, Found] = {}  # switches that have not been sent all wanted rules yet
-        self._to_resync: set[Channel] = set()  # switches that had no room for a rule
-        self._pauses: dict[int, float] = {}  # datapath id → the latest pause before such rules were sent again
+        self._resyncs = Resyncs(lambda dpid: self.channels.get(dpid), later)
+        self.resync_later = self._resyncs.resync_later
 
     def __contains__(self, dpid: int) -> bool:
         return dpid in self.channels
@@ -166,8 +132,7 @@ class Connections:
                 self._send_to(switch, messages)
         if self._comparing:
             self._report_ready_switches()
-        if self._to_begin and not (self._controller.is_beginning and self._controller.is_busy()):
-            self._begin_introductions()
+        self._postponed.begin_due(self._introducing)
 
     @isolated
     def _send_to(self, switch: Channel, messages: list[Message]) -> None:
@@ -195,34 +160,6 @@ class Connections:
                 switch.doubt(unheard)
 
     # ---------------------------------------------------------------- admission
-
-    def identified(self, switch: Channel) -> None:
-        """A second connection replaces the first only if that is dead: otherwise any peer could end the first."""
-        if switch.id not in self._controller.switches:
-            text = f"switch {switch.id:016x} is not in the network file; {self._awaited()}"
-            switch.close(text, f"unknown {switch.id}")
-        elif older := self.channels.get(switch.id):
-            older.probe(partial(self._choose, switch, older))
-        else:
-            self._admit(switch)
-
-    def _awaited(self) -> str:
-        """The switches of the file that are not connected, or all of them."""
-        known = self._controller.switches
-        awaited = [dpid for dpid in known if dpid not in self.channels] or list(known)
-        ids = [f"{dpid:016x} ({self.name(dpid)})" for dpid in awaited[:SHOWN_IDS]]
-        more = f" and {len(awaited) - SHOWN_IDS} more" if len(awaited) > SHOWN_IDS else ""
-        return f"{'awaited' if len(awaited) < len(known) else 'it has'}: {', '.join(ids)}{more}"
-
-    def _choose(self, newer: Channel, older: Channel, alive: bool) -> None:
-        """Of two connections of a switch, after a probe of the older one."""
-        if newer.is_closed:
-            return
-        if alive:
-            newer.close(f"switch {older.name} is connected already, and answers", f"second {newer.id}")
-            return
-        older.close(f"it does not answer, and has connected again from {newer.peer}")
-        self.identified(newer)
 
     def _admit(self, switch: Channel) -> None:
         switch.admit(self.name(switch.id))
@@ -266,9 +203,9 @@ class Connections:
             self._ahead.begin(switch)
 
     def _granted(self, switch: Channel, claim: Claim, answered: Answered, turn: Turn) -> None:
-        last, now = self._mastered.get(switch.id), _Mastered(claim.generation, self._cluster.term())
+        last, now = self._mastered.get(switch.id), Mastered(claim.generation, self._cluster.term())
         self._mastered[switch.id] = now
-        is_known = last is not None and _was_only_master(last, now, answered, turn)
+        is_known = last is not None and was_only_master(last, now, answered, turn)
         managed = self._controller.switches[switch.id]
         if not is_known and managed.ever_synchronised and managed.share is not Share.REST:
             self._doubt(switch, last)
@@ -277,7 +214,7 @@ class Connections:
         self.manage_no_more(switch.id)
         self._take_up(switch)
 
-    def _doubt(self, switch: Channel, last: _Mastered | None) -> None:
+    def _doubt(self, switch: Channel, last: Mastered | None) -> None:
         """Another one has been the switch's master since: has it decided for the network, or on the flows there?"""
         has_led = self._cluster.leads() and last is not None and last.term == self._cluster.term()
         if self.shares and (has_led or self._share is Share.FLOWS):
@@ -380,7 +317,7 @@ class Connections:
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
-        self._to_resync.discard(switch)
+        self._resyncs.end(switch)
         self._released(switch.id, False)
         return unsent
 
@@ -426,19 +363,6 @@ class Connections:
         tried = self._tried(switch.id)
         self._begin(Introduction(switch, managed.meters, managed.features, done, tried, note, flows=False), switch)
 
-    def _begin(self, introduction: Introduction, switch: Channel) -> None:
-        """What a switch holds is asked for when it is known what it should hold: soon after beginning anew."""
-        if self._controller.is_beginning and self._controller.is_busy():
-            self._to_begin.append((switch, switch.session, introduction))
-        else:
-            introduction.begin()
-
-    def _begin_introductions(self) -> None:
-        to_begin, self._to_begin = self._to_begin, []
-        for switch, session, introduction in to_begin:
-            if switch in self._introducing and switch.session == session:
-                isolated(introduction.begin)()
-
     def _introduce(self, switch: Channel, followed: Following | None = None) -> None:
         """``followed``: what it holds of flows is known."""
         self._introducing[switch] = time.monotonic()
@@ -460,7 +384,7 @@ class Connections:
         self._introducing.pop(switch, None)
         self._to_introduce_again.discard(switch)
         self._comparing.pop(switch, None)
-        self._to_resync.discard(switch)
+        self._resyncs.end(switch)
         self._witnesses.discard(switch)
         if self.channels.get(switch.id) is switch:
             del self.channels[switch.id]
@@ -566,36 +490,9 @@ class Connections:
             if not self._controller.switches[switch.id].reconciler.has_more_to_compare
         ]  # fmt: skip
         # All at once, because whoever carries out an outcome sends, and so comes back here.
-        events = [event for switch in ready for event in self._ready_events(switch, self._comparing.pop(switch))]
+        events = [
+            event for switch in ready
+            for event in ready_events(self._controller.switches[switch.id], switch.peer, self._comparing.pop(switch))
+        ]  # fmt: skip
         if events:
             self._react(Outcome(events=events))
-
-    def _ready_events(self, switch: Channel, found: Found) -> Iterator[Event]:
-        name, managed = self.name(switch.id), self._controller.switches[switch.id]
-        wanted, flows = len(managed.installed), len(managed.engine.flows)
-        yield SwitchConnected(name, switch.peer, found.rules, wanted, flows, found.others, found.unlisted)
-        features = managed.features
-        for feature, effect in WITHOUT.items():
-            if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
-                tracked = feature == "fragments" and managed.engine.tracks_fragments
-                yield SwitchDegraded(name, feature, _SPOILS_TCP if tracked else effect)
-        if short := managed.engine.shortcoming:
-            yield SwitchDegraded(name, short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
-        for port, mtu in managed.mtus.items() if not features.packet_size else ():
-            effect = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
-            yield SwitchDegraded(name, f"mtu of {port}", f"cannot compare the size of packets: {effect}")
-
-    # ---------------------------------------------------------------- a switch without room
-
-    def resync_later(self, dpid: int) -> None:
-        """The switch had no room for a wanted rule: some time later all missing rules are sent again."""
-        switch = self.channels.get(dpid)
-        if switch and switch not in self._to_resync:
-            self._to_resync.add(switch)
-            pause = self._pauses[dpid] = min(2 * self._pauses.get(dpid, RESYNC_S / 2), LONGEST_RESYNC_S)
-            self._later(pause, partial(self._resync, switch))
-
-    def _resync(self, switch: Channel) -> None:
-        self._to_resync.discard(switch)
-        if self.channels.get(switch.id) is switch:
-            switch.close("it had no room for rules; connecting anew, to try again")

@@ -14,7 +14,8 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.switch_events import SwitchConnected
 from anycast_sdn.description import reading
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.process.connections import Connections, Found
+from anycast_sdn.process.connections import Connections
+from anycast_sdn.process.ready_switches import Found
 
 FIGURE1 = Path(__file__).parents[3] / "topologies" / "figure1.yaml"
 
