@@ -15,6 +15,7 @@ from os_ken.lib import hub
 from anycast_sdn import __version__
 from anycast_sdn.api import server
 from anycast_sdn.api.rest import RestApi
+from anycast_sdn.cluster.cluster import Cluster
 from anycast_sdn.control.life import Life
 from anycast_sdn.control.registry import Registry
 from anycast_sdn.core.controller_events import ControllerStarted, ControllerStopping
@@ -93,9 +94,7 @@ def run(
     keepers = _keep(app, journal, events, deployment, binding_log)
     app.drain_edges(registry.edges)
     app.enrolled(registry.version)
-    life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
-    app.when_it_begins_anew(lambda: life.begin_anew(app.controller.switches_by_name()))
-    lifecycle = Lifecycle(registry, app, cluster.leads, life)
+    lifecycle = _lifecycle(network, registry, app, cluster)
     app.cluster_state = deployment.state
     api = RestApi(
         registry, ControllerViews(app), lifecycle, server.pause_in_line(),
@@ -117,12 +116,7 @@ def run(
     service.stopping()
     lifecycle.stop()
     _leave(deployment, app, rest, acceptor)
-    if app.binding_log:
-        app.binding_log.stop()
-    manager.close()
-    store.close()
-    for each in reversed(keepers):
-        each.finish()
+    _close(app, manager, store, keepers)
     LOG.info("stopped")
 
 
@@ -152,6 +146,12 @@ def _keep(
         keepers.append(flow_keeper)
         hub.spawn(flow_keeper.run)
     return keepers
+
+
+def _lifecycle(network: Network, registry: Registry, app: AnycastApp, cluster: Cluster) -> Lifecycle:
+    life = Life(network, app.controller.switches_by_name(), SecureRandom(), app.controller.is_settled)
+    app.when_it_begins_anew(lambda: life.begin_anew(app.controller.switches_by_name()))
+    return Lifecycle(registry, app, cluster.leads, life)
 
 
 def _started(network: Network, groups: Groups, openflow: str, rest: str, store: Store) -> ControllerStarted:
@@ -210,6 +210,18 @@ def _leave(deployment: Deployment, app: AnycastApp, rest: RestService, acceptor:
     app.retire()
     _finish(rest, acceptor)
     deployment.stop()
+
+
+def _close(
+    app: AnycastApp, manager: app_manager.AppManager, store: Store, keepers: list[JournalKeeper | FlowKeeper]
+) -> None:
+    """Nothing happens any more: what is kept of it goes to disk."""
+    if app.binding_log:
+        app.binding_log.stop()
+    manager.close()
+    store.close()
+    for each in reversed(keepers):
+        each.finish()
 
 
 def _finish(rest: RestService, acceptor: Acceptor) -> None:
