@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 from scenes import SERVICE, ask, bindings, payloads, served_by, topology, web
-from shared import LEADER, MASTER, TERM, SharedNetwork
+from shared import SharedNetwork
+from wires import LEADER, MASTER, TERM
 
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.model import UDP, Neighbour, packed
