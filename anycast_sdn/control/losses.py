@@ -17,7 +17,8 @@ Rules kept here:
   flows that are pinned to it.
 - A lost server stays lost until it is heard, also when it is removed and has no flows any more: late packets of ended
   flows must not bring these back to it.  It is watched until no client edge can remember a flow of it.
-- When a server edge disconnects from the controller, its servers are not lost: they have not been found silent.
+- When a server edge disconnects from the controller, its servers are not lost: they have not been found silent.  Those
+  that were found so just before, perhaps because of that, have all of the time again when it is back.
 - Flows are freed in slices, as servers and routes are examined; flows of a client edge that is away, or is being read
   back, are freed after that.
 - None of this state is stored.  After a restart of the controller a server is away as soon as it has left the first
@@ -236,6 +237,7 @@ class Losses:
             self._forget(server)
             self._recheck_watch(server)
         self._to_examine |= dict.fromkeys(self._failed.tick(now))
+        self._hold_silent(now)
         lost = _pop_first(self._silent, lambda since: now - since > LOST_AFTER_S)
         self._dead.update(lost)
         self._to_examine |= dict.fromkeys(lost)
@@ -248,6 +250,15 @@ class Losses:
             if edge in self._joined[subnet] or not self._has_route(edge, subnet):
                 self._cut.setdefault(edge, set()).add(subnet)
                 self._to_examine[edge] = None
+
+    def _hold_silent(self, now: float) -> None:
+        """Servers that cannot be asked now are not lost: their silence begins when they can."""
+        away = {name for name, switch in self._switches.items() if not switch.synchronised} if self._silent else set()
+        for server in list(self._silent) if away else ():
+            subnet = self._network.subnet_of(server)
+            if subnet and subnet.edge in away:
+                del self._silent[server]
+                self._silent[server] = now  # the last one now
 
     # ---------------------------------------------------------------- work in slices
 

@@ -438,7 +438,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self.controller, cluster, self.connections, self.counters, lines, self._react, self
         )
         self.sharing = shared.sharing
-        self.connections.shares = True
+        self.connections.shares, self.connections.mastered = True, shared.sharing.mastered
         for act in shared.when_it_begins_anew:
             self.when_it_begins_anew(act)
         self.threads += [hub.spawn(self._every, *beat) for beat in shared.beats]

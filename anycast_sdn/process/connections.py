@@ -86,6 +86,7 @@ class Connections:
         self._witnesses: set[Channel] = set()  # over which a switch was connected while it had another master
         self._ahead = ReadAhead(controller, later)
         self.released = Released()
+        self.mastered: Callable[[], None] = lambda: None  # called before a switch is read whose master this one is now
         self.shares = False  # may others be masters of switches on which this controller decides, as the leader?
         self.channels: dict[int, Channel] = {}  # datapath id → the connection of an admitted switch
         self.identified = Admission(controller, lambda dpid: self.channels.get(dpid), self._admit).identified
@@ -225,6 +226,7 @@ class Connections:
     def _take_up(self, switch: Channel) -> None:
         """This controller is the switch's master: it knows nothing of it, or all as before."""
         switch.become_master()
+        self.mastered()
         self._react(Outcome(events=[SwitchMastered(self.name(switch.id))]))
         self._ahead.take_over(switch, partial(self._introduce, switch))
 

@@ -56,6 +56,7 @@ HOSTS, WRITES = "hosts", "writes"
 PACKETS_A_BEAT = 100  # of one port
 TAKEN_S = 1.0  # what has not been taken after so long is told again as a whole
 AGAIN_S = 0.5  # what a master holds is said so often, and its switches are asked whether they answer
+OWED_S = 1.0  # a switch that does not answer its master for so long is managed no more
 LATE_S = 1.0  # a master that has not said it for so long may not pass on what its switches hear
 QUIET_S = 1.5  # a master, or a leader, that has said nothing for so long is not heard
 SILENT_S = 3.0  # a master that has not said for so long what it holds counts as gone
@@ -112,6 +113,7 @@ class Sharing:
         self._listener = listener
         self._clock = clock
         self._held: dict[str, tuple[float, dict[int, Held]]] = {}  # member → when it has said so, and what it holds
+        self._owing_since: dict[int, float] = {}  # switches that do not answer their masters
         self._managed: dict[int, By] = {}  # switches on which this controller decides, as the leader
         self._said_at, self._said = 0.0, ""
         self._version = 0  # of what is enrolled, as the controller has it
@@ -235,6 +237,15 @@ class Sharing:
             self._is_taken = True
             self._lines.publish(TAKEN, sharing_lines.taken(line.term, line.number))
 
+    def mastered(self) -> None:
+        """This member becomes a switch's master, on which the leader tells all anew.
+
+        What it has told before may be out of date: known flows lose no servers by that.
+        """
+        if self._heard and not self._cluster.leads():
+            self._heard, self._heard_line = self._heard._replace(lost=frozenset(), failed=frozenset(), cut={}), None
+            self._controller.be_told(self._heard)
+
     def begin_anew(self) -> None:
         """The controller has forgotten what it was told."""
         if self._heard and not self._cluster.leads():
@@ -308,6 +319,10 @@ class Sharing:
             return None
         there = self._held[master.member][1].get(dpid)
         if there is None or there.generation != master.generation or not there.begun:
+            return None
+        if not there.owes:
+            self._owing_since.pop(dpid, None)
+        elif self._clock() - self._owing_since.setdefault(dpid, self._clock()) >= OWED_S:
             return None
         begun = self._lines.begun(master.member), there.begun
         return By(master.member, master.generation, begun), there.tried

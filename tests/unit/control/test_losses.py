@@ -43,7 +43,9 @@ def losses(routes: Routes) -> Losses:
     described = [Switch(f"e{number}", number + 1, ROLE, True) for number in range(EDGES)]
     network = Network("n", ROLE.services, tuple(described), (), tuple(subnets))
     switches = {
-        switch.name: SimpleNamespace(described=switch, dpid=switch.dpid, engine=SimpleNamespace(flows=Flows()))
+        switch.name: SimpleNamespace(
+            described=switch, dpid=switch.dpid, engine=SimpleNamespace(flows=Flows()), synchronised=True
+        )
         for switch in described
     }
     no = lambda *_: False  # noqa: E731
@@ -84,3 +86,23 @@ def test_routes_to_a_hundred_subnets_are_examined_in_slices() -> None:
     examined.tick(1.25 + LOST_AFTER_S)
     assert examined.is_lost("e7", SERVERS[9])
     assert not examined.is_lost("e8", SERVERS[9])
+
+
+def test_servers_that_cannot_be_asked_are_not_lost() -> None:
+    """Their edge does not answer any more: so they were found silent, and that does not count when it is back."""
+    examined = losses(Routes())
+    examined.tick(0.0)
+    first, second = SERVERS[:2]
+    for server in (first, second):
+        examined.noticed(server, False, 1.0)
+    edge = examined._switches["e0"]
+    edge.synchronised = False
+    for now in range(2, 20):
+        examined.tick(now)
+    assert not examined.is_lost("e7", first)
+    assert examined.is_lost("e7", second)
+    edge.synchronised = True
+    examined.tick(19.0 + LOST_AFTER_S)
+    assert not examined.is_lost("e7", first)
+    examined.tick(19.25 + LOST_AFTER_S)
+    assert examined.is_lost("e7", first)
