@@ -67,22 +67,25 @@ class Controller(Telling):
         self._enrol(groups)
         self.routes.judge_again()
 
-    def begin_anew(self, kept: Collection[int] = (), leads: bool = True) -> None:
+    def begin_anew(
+        self, kept: Collection[int] = (), leads: bool = True, followed: Collection[int] = ()
+    ) -> None:
         """Forget everything but what is enrolled: another controller has decided since, and switches have changed.
 
         It is as after its start, when no switch has connected.  ``work`` is to be called, as long as it
         ``is_beginning``.  ``kept``: switches (datapath ids) of which this controller has been the master all the time:
         their flows go on (``Share.FLOWS``), as was decided for them until now; ``leads``: it decides from now on, and
-        nobody else does.
+        nobody else does; ``followed``: switches of other masters, whose flows are followed on (``engine.Following``).
         """
         groups, pace, switches = self.groups, self.slices.pace, {dpid: self.switches[dpid] for dpid in kept}
+        before = {**switches, **{dpid: self.switches[dpid] for dpid in followed}}
         if kept:
             self._told = self._told if self.obeys else self.told()
             self._announced_before = self._told.announced if self._told and leads else frozenset()
         # To let go of everything at once takes as long as to make it anew.
         self._former = [*self.switches.values(), *vars(self).values()]
-        self._make(switches)
-        for switch in switches.values():
+        self._make(before)
+        for switch in before.values():
             switch.disconnected()  # nothing follows any more from what is under way there
         self._begin(groups, pace)
         if kept and not leads:

@@ -119,7 +119,9 @@ class ManagedSwitch:
             self._keep_flows(before)
 
     def _keep_flows(self, before: ManagedSwitch) -> None:
-        self.share, self._has_flows = Share.FLOWS, before.decides_on_flows
+        if not before.decides_on_flows:
+            return  # they are followed, while another controller does
+        self.share, self._has_flows = Share.FLOWS, True
         self._look_at_codes()
         self.term, self.features = before.term, before.features
         for address, neighbour in before.neighbours.known():

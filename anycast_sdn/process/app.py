@@ -326,9 +326,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         """``act`` is called after the controller has forgotten what it knew: another one has decided meanwhile."""
         self._beginning_anew.append(act)
 
-    def _begin_anew(self, kept: Collection[int] = ()) -> None:
+    def _begin_anew(self, kept: Collection[int] = (), followed: Collection[int] = ()) -> None:
         now = time.monotonic()
-        self.controller.begin_anew(kept, self._cluster.leads())
+        self.controller.begin_anew(kept, self._cluster.leads(), followed)
         self.confirmations.clear()
         self._react(self.controller.drain_edges(self._drained, now))
         for act in self._beginning_anew:

@@ -70,7 +70,7 @@ class Connections:
         ready: Callable[[], None],
         later: Callable[[float, Callable[[], object]], object],
         released: Callable[[int, bool], None] = lambda dpid, keeps: None,
-        begin_anew: Callable[[Collection[int]], None] = lambda kept: None,
+        begin_anew: Callable[[Collection[int], Collection[int]], None] = lambda kept, followed: None,
         tried: Callable[[int], Tried | None] = lambda dpid: None,
         note_tried: Callable[[int, Tried], None] = lambda dpid, tried: None,
     ) -> None:
@@ -332,10 +332,12 @@ class Connections:
     def forget(self, keeping: bool = False) -> None:
         """What is known may be out of date: the controller begins anew, and reads the switches whose master it is.
 
-        ``keeping``: but for their flows, on which it has decided all the time.
+        ``keeping``: but for their flows, on which it has decided all the time, and for those that it follows: this is
+        when it needs them, because it becomes the master of switches of the leader before it.
         """
         masters = [switch for switch in self.channels.values() if switch.is_master]
         kept = [switch.id for switch in masters if keeping and self._keeps_flows(switch)]
+        followed = self._ahead.followed() if keeping else frozenset()
         for switch in self.channels.values():
             if switch.id in kept:
                 self._comparing.pop(switch, None)
@@ -343,11 +345,11 @@ class Connections:
             elif switch.is_master or switch.is_manager:
                 self._stop(switch)
         for dpid, managed in self._controller.switches.items():
-            if dpid not in kept:
+            if dpid not in kept and dpid not in followed:
                 self.released.keep(dpid, managed.engine.resting())
         self._between.clear()
-        self._begin_anew(kept)
-        self._ahead.begin_anew()
+        self._begin_anew(kept, followed)
+        self._ahead.begin_anew(followed)
         for switch in masters:
             if switch.id not in kept:
                 self._take_up(switch)

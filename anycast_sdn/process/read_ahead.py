@@ -13,7 +13,7 @@ each change is followed (``engines.followed_rules``).  Rules kept here:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
 
 from anycast_sdn.control.controller import Controller
@@ -95,9 +95,13 @@ class ReadAhead:
         self._followed.pop(switch, None)
         switch.monitors.follow_no_more(switch)
 
-    def begin_anew(self) -> None:
-        """The controller has forgotten what it knew."""
-        for switch in list(self._followed):
+    def followed(self) -> frozenset[int]:
+        """The switches (datapath ids) whose flows are followed now."""
+        return frozenset(switch.id for switch in self._followed)
+
+    def begin_anew(self, kept: Collection[int] = ()) -> None:
+        """The controller has forgotten what it knew, but for the flows of these switches (datapath ids)."""
+        for switch in [switch for switch in self._followed if switch.id not in kept]:
             self.begin(switch)
 
     def _tick(self) -> None:

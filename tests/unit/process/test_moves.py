@@ -14,7 +14,7 @@ from anycast_sdn.core.switch_events import SwitchManaged, SwitchMastered
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.process.connections import BETWEEN_S
 from tests.unit.process.test_mirroring import flow
-from tests.unit.process.test_read_ahead import rules_of
+from tests.unit.process.test_read_ahead import OpenVSwitch, asks_for_flows, flows, rules_of
 from tests.unit.process.test_roles import ARH1, Controller, End, Switch
 
 ARS2 = 2
@@ -168,6 +168,27 @@ def test_a_former_master_follows_the_flows_of_its_switch_from_what_it_knows() ->
     assert switch.engine is engine
     assert not switch.ever_synchronised, "it is followed"
     assert one.app.controller.switches[ARS2].serves_flows
+
+
+def test_who_begins_to_lead_reads_no_flows_that_it_has_followed() -> None:
+    """It becomes the master of a switch of the leader before it, whose new flows would wait meanwhile."""
+    one = Controller()
+    one.app.connections.shares = True
+    other = as_master(one, ARS2)
+    end = OpenVSwitch(one, Switch(), rules_of(1, 2, 3))
+    one.work(end)
+    one.app.connections._ahead._step_all()
+    end.install(*rules_of(4))
+    one.cluster.leader = True
+    one.cluster.claims[ARH1] = Claim(True, 8)
+    one.app._masters_changed([ARH1])
+    for quarter in range(8):
+        one.work(end, other)
+        end.tick(quarter / 4)  # the fragment that the switch is to send back does not come in time
+    switch = one.app.controller.switches[ARH1]
+    assert (switch.share, switch.serves_flows, switch.synchronised) == (Share.ALL, True, True)
+    assert sorted(flows(one)) == [1, 2, 3, 4]
+    assert not asks_for_flows(end)
 
 
 def test_a_leader_that_becomes_a_master_serves_no_new_flow_before_it_knows_the_others(leader: Controller) -> None:
