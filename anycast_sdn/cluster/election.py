@@ -18,6 +18,7 @@ The rules that it keeps:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence, Set
 from functools import partial
 from typing import NamedTuple
@@ -139,11 +140,16 @@ class Election:
             self._note(key, key in view.values and key[len(DRAINS) :] not in view.members, now)
 
     def _look_who_has_settled(self, reached: Collection[int], now: float) -> None:
-        """A member that has just connected to a switch does not know its flows yet: they wait while it reads them."""
+        """A member that has just connected to a switch does not know its flows yet: they wait while it reads them.
+
+        Those that were there before this one began to look know more than it.
+        """
+        begins = not self._settling
         reaching = {member: frozenset(told.switches) for member, told in self.view.members.items()}
         reaching[self.member] = frozenset(reached)
         self._settling = {
-            member: before if (before := self._settling.get(member)) and before[0] == dpids else (dpids, now)
+            member: before if (before := self._settling.get(member)) and before[0] == dpids
+            else (dpids, -math.inf if begins and member != self.member else now)
             for member, dpids in reaching.items()
         }
 

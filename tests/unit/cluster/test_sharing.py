@@ -185,6 +185,24 @@ def test_a_member_that_has_just_connected_reads_ahead_before_it_gets_what_others
     assert of(world, again) == own
 
 
+def test_who_leads_just_after_its_start_gives_no_switch_to_itself_that_others_know(world: World) -> None:
+    first, second, third = world.members
+    world.kill(first)
+    world.until(world.is_shared)
+    again = world.start("m0")
+    world.until(lambda: again.cluster._election.is_member)
+    world.run(1)
+    lost = of(world, second)
+    world.kill(second)
+    world.etcd.revoke(second.lease.number)  # a peer has seen its end
+    world.until(lambda: all(len(world.masters(dpid)) == 1 for dpid in world.switches))
+    assert world.leaders() == [again]
+    assert lost
+    assert set(of(world, third)) >= set(lost)
+    world.until(world.is_shared)
+    assert of(world, again)
+
+
 def test_a_switch_that_nobody_serves_goes_to_one_that_has_just_connected(world: World) -> None:
     first, second, third = world.members
     (dpid, *_) = of(world, first)
