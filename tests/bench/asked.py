@@ -16,11 +16,10 @@ from webob import Request
 from anycast_sdn.api.access import BY_LOOPBACK, CALLER
 from anycast_sdn.api.rest import RestApi
 from anycast_sdn.description.model import Port
-from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.health_watch import HealthWatch
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.views.counters import Counters
-from anycast_sdn.views.health import Health
 from anycast_sdn.views.trends import Trends
 
 if TYPE_CHECKING:
@@ -44,23 +43,27 @@ LOOKS = (
 class _App:
     """The parts of ``AnycastApp`` that the views use; no switch is connected."""
 
-    health = AnycastApp.health
-    _look_at_health = AnycastApp._look_at_health
-    _database_problem = str
     binding_log = None
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.counters = Counters()
-        self._health = Health(self.counters)
         self.trends = Trends(self.counters)
         self.controller = hub.controller
+        self.health_watch = HealthWatch(
+            hub.controller, self.counters, self.trends, self.states, lambda: None, self.cluster_state, str,
+            lambda now: "", lambda event: None,
+        )  # fmt: skip
+        self.health = self.health_watch.health
         self.inspections = self.connections = self.bgp = self
         self.channels: dict[int, Any] = {}
         self.gauge = Gauge(lambda seconds: None, lambda event: None)
 
     def wait_until_fresh(self, switches: object) -> None:
         """No switch is asked."""
+
+    def cluster_state(self) -> None:
+        """The controller is alone."""
 
     def states(self) -> list[Any]:
         """There is no session of BGP."""
