@@ -28,6 +28,7 @@ from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.share import Hosts, Noticed, Share
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
+from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.decided import Decided
 from anycast_sdn.core.events import Drop, FrameMalformed, PortsHeldBack, RuleRefused, RulesRepaired, dropped
 from anycast_sdn.core.groups import Groups
@@ -432,9 +433,15 @@ class ManagedSwitch:
         """``deleted``: the rule did not expire; ``unused``: no packet has matched it."""
         if self.reading:
             self.reading.rule_removed(cookie)
+        if self.told_of(cookie):
+            return Reaction()
         reaction = self.engine.rule_removed(cookie, deleted, unused, now)
         self._are_rules_deleted |= reaction.others_deleted and self.share is Share.FLOWS
         return reaction
+
+    def told_of(self, cookie: int) -> Binding | None:
+        """This rule's flow, as another master has told of it: this controller does not decide on it, or not yet."""
+        return self.engine.flows.by_number(binding_of(cookie)) if self.share is Share.REST else None
 
     def rule_refused(self, cookie: int, now: float) -> Reaction:
         """The switch has answered a flow-mod with an error."""

@@ -206,6 +206,8 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_removed(self, dpid: int, cookie: int, deleted: bool, unused: bool) -> None:
         if dpid not in self.connections:
             return
+        if flow := self.controller.switches[dpid].told_of(cookie):  # what is read next does not have it any more
+            self.connections.released.keep(dpid, [(flow.translated, time.monotonic())])
         if binding_of(cookie) or not self._pass_on(dpid, "rule_removed", cookie, deleted, unused):
             self._react(self.controller.rule_removed(dpid, cookie, deleted, unused, time.monotonic()))
 

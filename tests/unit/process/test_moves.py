@@ -214,3 +214,15 @@ def test_what_a_leader_was_told_of_flows_is_no_beginning_for_following_them() ->
     change_leader(one, False, end)
     one.app.connections.manage_no_more(ARH1)
     assert not len(one.app.controller.switches[ARH1].engine.flows)
+
+
+def test_a_flow_that_ends_before_its_new_master_has_read_it_is_no_error_and_its_address_rests(
+    leader: Controller,
+) -> None:
+    as_manager(leader, ARH1)
+    switch = leader.app.controller.switches[ARH1]
+    told = flow(7)
+    switch.engine.flows.put(told)
+    (rule,) = rules_of(7)[:1]
+    leader.app.rule_removed(ARH1, rule.cookie, False, False)
+    assert [address for address, _ in leader.app.connections.released.pop(ARH1)] == [told.translated]
