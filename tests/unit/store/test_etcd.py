@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,69 +9,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anycast_sdn.core.model import AnycastGroup, Prefix, Server, packed
-from anycast_sdn.etcd.client import Condition, Delete, DeleteBelow, Done, EtcdError, Operation, Put
-from anycast_sdn.etcd.mirror import DEAF_S, Mirror
-from anycast_sdn.etcd.schema import KNOWN
-from anycast_sdn.store import encoding, etcd_keys
-from anycast_sdn.store.etcd import AWAY_S, EtcdStore
+from anycast_sdn.core.model import AnycastGroup, Prefix, Server
+from anycast_sdn.etcd.client import Condition, DeleteBelow, Done, EtcdError, Operation, Put
+from anycast_sdn.etcd.mirror import DEAF_S
+from anycast_sdn.store import etcd_keys
+from anycast_sdn.store.etcd import AWAY_S
 from anycast_sdn.store.store import (
-    Change,
     DeleteGroup,
     DeleteServer,
     Outdated,
     PutGroup,
     PutServer,
-    Stored,
     StoreError,
 )
 from tests.unit.etcd import fake
 from tests.unit.etcd.fake import FakeClient, FakeEtcd, Fault, catch_up
+from tests.unit.store.etcd_member import MAIL, ONE, PATH, TWO, WEB, Member, enrolled
 
-PATH = "/anycast-sdn/pair/"
-WEB = AnycastGroup("web", (Prefix.parse("198.18.0.1/32"),))
-MAIL = AnycastGroup("mail", (Prefix.parse("198.18.0.2/32"),))
-ONE, TWO = Server(packed("10.2.0.1"), 1), Server(packed("10.2.0.2"), 2)
 LARGE = AnycastGroup("g", tuple(Prefix(number.to_bytes(4, "big"), 32) for number in range(100)))
 MANY = [Server(number.to_bytes(4, "big"), 7) for number in range(1, 400)]
-
-
-class Member:
-    """A controller's store; ``told``: what another controller has changed."""
-
-    def __init__(self, etcd: FakeEtcd, client: FakeClient | None = None, known: Sequence[int] = KNOWN) -> None:
-        self.etcd = etcd
-        self.client = client or etcd.client()
-        self.mirror = Mirror(self.client, PATH, etcd.advance, lambda: etcd.now)
-        self.store = EtcdStore(self.mirror, "etcd", known)
-        self.told: list[Stored] = []
-        self.store.watch(self.told.append)
-
-    def opened(self, *first: AnycastGroup) -> Member:
-        self.at = self.store.open(first).version
-        self.catch_up()
-        return self
-
-    def change(self, *changes: Change) -> None:
-        self.at = self.store.change(self.at, changes)
-
-    def catch_up(self) -> None:
-        """Twice: after a break everything is read anew."""
-        for _ in range(2):
-            catch_up(self.mirror)
-        self.at = self.told[-1].version if self.told and self.told[-1].version > self.at else self.at
-
-    def groups(self) -> dict[str, AnycastGroup]:
-        return dict(self.store.open().groups)
 
 
 @pytest.fixture
 def etcd() -> FakeEtcd:
     return FakeEtcd()
-
-
-def enrolled(group: AnycastGroup, *servers: Server) -> AnycastGroup:
-    return replace(group, servers={server.address: server for server in servers})
 
 
 class TestSeveralControllers:
@@ -463,84 +423,6 @@ class TestRebuilt:
         assert "restored from an older state: 1 group and 0 servers now, 2 groups and 1 server before" in caplog.text
         one.change(PutServer("web", TWO))
         assert Member(etcd).opened().groups() == {"web": enrolled(WEB, TWO)}
-
-
-class TestOfAnotherRelease:
-    def test_a_later_schema_is_refused(self, etcd: FakeEtcd) -> None:
-        Member(etcd).opened(WEB)
-        etcd.put(PATH + "meta/schema", "3")
-        with pytest.raises(StoreError, match="etcd: has schema version 3, this release reads up to 2: use the release"):
-            Member(etcd).opened()
-
-    @pytest.mark.parametrize("schema", ["1", "what?", "-1", "²"])
-    def test_one_that_is_too_old_or_none_is_refused(self, etcd: FakeEtcd, schema: str) -> None:
-        Member(etcd).opened(WEB)
-        etcd.put(PATH + "meta/schema", schema)
-        advice = "upgrade by way of an earlier release" if schema == "1" else "use the release that wrote it"
-        with pytest.raises(StoreError, match=f"has schema version {re.escape(schema)}, this release reads .*{advice}"):
-            Member(etcd, known=(2, 3)).opened()
-
-    def test_a_later_release_runs_beside_this_one_until_the_schema_is_raised(self, etcd: FakeEtcd) -> None:
-        one, later = Member(etcd, known=(1,)).opened(WEB), Member(etcd).opened()
-        later.change(PutServer("web", ONE))
-        one.catch_up()
-        one.change(PutServer("web", TWO))
-        etcd.put(PATH + "meta/schema", "2")
-        etcd.put(PATH + "groups/web", '{"later": 1}')
-        one.catch_up()
-        assert one.groups() == {"web": enrolled(WEB, ONE, TWO)}
-        with pytest.raises(StoreError, match="has schema version 2"):
-            one.change(DeleteGroup("web"))
-
-    def test_a_change_that_crosses_the_raising_of_the_schema_is_refused(self, etcd: FakeEtcd) -> None:
-        one = Member(etcd, known=(1,)).opened(WEB)
-        etcd.put(PATH + "meta/schema", "2")
-        with pytest.raises((Outdated, StoreError)):
-            one.change(DeleteGroup("web"))
-        assert PATH + "groups/web" in etcd.values
-
-    def test_a_setting_of_a_later_schema_waits_for_it(
-        self, etcd: FakeEtcd, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        earlier = Member(etcd, known=(1,)).opened(WEB)
-        earlier_text = etcd.values[PATH + "groups/web"].text
-        monkeypatch.setattr(encoding, "LATER", {encoding._Group: {"min_healthy": 2}})
-        later = Member(etcd).opened()
-        later.change(PutGroup(MAIL))
-        assert "min_healthy" in earlier_text
-        assert "min_healthy" not in etcd.values[PATH + "groups/mail"].text
-        earlier.catch_up()
-        assert earlier.groups() == later.groups() == {"mail": MAIL, "web": WEB}
-        with pytest.raises(StoreError, match="min_healthy cannot be set yet: it needs schema 2 of etcd, which has 1"):
-            later.change(PutGroup(replace(WEB, min_healthy=2)))
-        assert later.groups()["web"] == WEB
-        etcd.put(PATH + "meta/schema", "2")
-        later.catch_up()
-        later.change(PutGroup(replace(WEB, min_healthy=2)))
-        assert "min_healthy" in etcd.values[PATH + "groups/web"].text
-        assert Member(etcd).opened().groups() == later.groups()
-
-    def test_an_etcd_that_was_rebuilt_gets_the_schema_that_it_had(self, etcd: FakeEtcd) -> None:
-        Member(etcd, known=(1,)).opened(WEB)
-        later = Member(etcd).opened()
-        etcd.rebuild()
-        later.catch_up()
-        assert etcd.values[PATH + "meta/schema"].text == "1"
-        etcd.rebuild()
-        Member(etcd).opened(WEB)
-        assert etcd.values[PATH + "meta/schema"].text == "2"
-
-    def test_what_is_not_ours_replaces_nothing_and_is_named(self, etcd: FakeEtcd) -> None:
-        one, other = Member(etcd).opened(WEB), Member(etcd).opened()
-        etcd.transact((), [Put(PATH + "groups/web", "what?"), Put(PATH + "version", "x")])
-        one.catch_up()
-        assert (one.groups(), one.told) == ({"web": WEB}, [])
-        assert "holds what is not ours: groups/web" in one.store.problem
-        with pytest.raises(StoreError, match="holds what is not ours: groups/web"):
-            Member(etcd).opened()
-        etcd.transact((), [Delete(PATH + "groups/web"), Put(PATH + "version", "y")])
-        other.catch_up()
-        assert (other.groups(), other.store.problem) == ({}, "")
 
 
 def test_an_etcd_that_cannot_be_read_at_the_start_is_an_error(etcd: FakeEtcd) -> None:
