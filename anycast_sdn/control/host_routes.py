@@ -87,6 +87,11 @@ class HostRoutes:
         moved, self._moved = self._moved, {}
         return moved
 
+    def told(self, hosts: Hosts) -> None:
+        """The leader has found them."""
+        for address, neighbour in hosts.items():
+            self._neighbours.told(address, neighbour)
+
     def say_again(self, address: Address) -> None:
         """The switch's master does not know where this host is."""
         self._new[address] = None

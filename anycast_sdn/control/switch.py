@@ -25,7 +25,7 @@ from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
-from anycast_sdn.control.share import Hosts, Noticed, Share
+from anycast_sdn.control.share import Noticed, Share
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.bindings import Binding
@@ -99,6 +99,14 @@ class ManagedSwitch:
         self._packets = Packets(
             self.name, self.engine, self.neighbours, self.hosts, self._answers, self._throttle, lambda: self.share
         )
+        self._recalling: Recalling = Recalling(self.engine, before._recalling.codes if before else {})
+        self._know_nothing()
+        self._look_at_rows()
+        if before:
+            self._keep_flows(before)
+
+    def _know_nothing(self) -> None:
+        """It has not connected since the start."""
         self.synchronised = False  # connected, and what it holds is known: changes may be sent
         self.ever_synchronised = False
         self.share = Share.ALL
@@ -107,7 +115,6 @@ class ManagedSwitch:
         self._finds_flows = True  # what is read of them is all that is known
         self._are_rules_deleted = False  # for ``pop_noticed``
         self.term = 0  # see ``Decided``
-        self._recalling: Recalling = Recalling(self.engine, before._recalling.codes if before else {})
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
@@ -115,9 +122,6 @@ class ManagedSwitch:
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
-        self._look_at_rows()
-        if before:
-            self._keep_flows(before)
 
     def _keep_flows(self, before: ManagedSwitch) -> None:
         if not before.decides_on_flows:
@@ -388,11 +392,6 @@ class ManagedSwitch:
     def recall_codes(self, codes: Mapping[Prefix, int]) -> None:
         """These were given to services: they are of use for those of which the switch tells nothing."""
         self._recalling.codes = codes
-
-    def set_hosts(self, hosts: Hosts) -> None:
-        """The leader has found them."""
-        for address, neighbour in hosts.items():
-            self.neighbours.told(address, neighbour)
 
     def first_packets_refused(self, port: int, packets: int) -> None:
         """So many were dropped, by this controller or by the switch's master: see ``Throttle``."""

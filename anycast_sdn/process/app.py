@@ -103,9 +103,20 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self._drained: Collection[str] = ()  # edges
         self._beginning_anew: list[Callable[[], None]] = []  # see ``when_it_begins_anew``
         self.zone_timeouts = ZoneTimeouts(controller, cluster, self.report, hub.spawn)
+        self._tell_of_events(journal or Journal(), database_problem)
+        self.when_it_begins_anew(self.bgp.begin_anew)
+        self.when_it_begins_anew(self.flow_feed.begin_anew)
+        self.identified = self.connections.identified
+        self.disconnected = self.connections.disconnected
+        self.unanswered = self.connections.unanswered
+        self.is_slave = self.connections.is_slave
+        cluster.watch(self._masters_changed)
+
+    def _tell_of_events(self, journal: Journal, database_problem: Callable[[], str]) -> None:
+        """Who is told of what happens, and what is shown of it."""
         self.counters = Counters()
         self.history = History()
-        self.journal = journal or Journal()
+        self.journal = journal
         self.journal.listen(EventLog())
         self.reporting = Reporting(self.journal)
         self._subscribers: tuple[Callable[[Event], None], ...] = (
@@ -116,17 +127,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         )
         self.trends = Trends(self.counters)
         self.health_watch = HealthWatch(
-            controller, self.counters, self.trends, self.bgp.states, self.followed, lambda: self.cluster_state(),
+            self.controller, self.counters, self.trends, self.bgp.states, self.followed, lambda: self.cluster_state(),
             database_problem, lambda now: self.binding_log.wrong(now) if self.binding_log else "", self.report,
         )  # fmt: skip
         self.health = self.health_watch.health
-        self.when_it_begins_anew(self.bgp.begin_anew)
-        self.when_it_begins_anew(self.flow_feed.begin_anew)
-        self.identified = self.connections.identified
-        self.disconnected = self.connections.disconnected
-        self.unanswered = self.connections.unanswered
-        self.is_slave = self.connections.is_slave
-        cluster.watch(self._masters_changed)
 
     def start(self) -> None:
         super().start()

@@ -160,7 +160,7 @@ class Connections:
             if switch := self.channels.get(self._controller.by_name[name].dpid):
                 switch.doubt(unheard)
 
-    # ---------------------------------------------------------------- admission
+    # ---------------------------------------------------------------- roles
 
     def _admit(self, switch: Channel) -> None:
         switch.admit(self.name(switch.id))
@@ -171,8 +171,6 @@ class Connections:
             self._ask_role(switch, claim)
         else:
             self._introduce(switch)
-
-    # ---------------------------------------------------------------- roles
 
     def take_role(self, dpid: int) -> None:
         """In a cluster: this switch is to be asked for another role."""

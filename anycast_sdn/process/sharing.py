@@ -254,7 +254,7 @@ class Sharing:
     def _hear_hosts(self, member: str, line: Hosts) -> None:
         switch = self._controller.switches.get(line.dpid)
         if switch and switch.share is Share.FLOWS and self.is_latest(member, line.term):
-            switch.set_hosts(line.hosts)
+            switch.hosts.told(line.hosts)
 
     def _hear_writes(self, member: str, line: Writes) -> None:
         switch, channel = self._controller.switches.get(line.dpid), self._connections.channels.get(line.dpid)
