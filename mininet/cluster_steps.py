@@ -87,7 +87,7 @@ def _show(cast: Cast) -> None:
     replies: dict[int, tuple[Member, RoleReply]] = {}
     for member in cast.controllers.members:
         for reply in member.switches.replies:
-            if reply.is_master and (reply.dpid not in replies or reply.at_s > replies[reply.dpid][1].at_s):
+            if reply.is_master and (reply.dpid not in replies or reply.generation > replies[reply.dpid][1].generation):
                 replies[reply.dpid] = member, reply
     names = {switch.dpid: switch.name for switch in cast.testbed.network.switches}
     rows = [(names[dpid], member.name, reply.generation) for dpid, (member, reply) in sorted(replies.items())]

@@ -232,9 +232,12 @@ class Controllers:
         return leader
 
     def masters(self) -> dict[int, Member]:
-        """Switch → the member whose word it takes, as the switches have said last."""
+        """Switch → the member whose word it takes, as the switches have said of the latest generation.
+
+        When relays have read it is no order: one that is busy reads late what was said before.
+        """
         replies = [(reply, member) for member in self.members for reply in member.switches.replies if reply.is_master]
-        return {reply.dpid: member for reply, member in sorted(replies, key=lambda pair: pair[0].at_s)}
+        return {reply.dpid: member for reply, member in sorted(replies, key=lambda pair: pair[0].generation)}
 
     def await_masters(self, timeout_s: float = DEADLINE_S) -> Member:
         """Returns when the leader serves all switches → the leader."""
