@@ -97,6 +97,7 @@ class EtcdStore:
             if not self._mirror.revision:
                 self._mirror.load()
             self._enter_first(first)
+        self._is_behind = True  # of what the mirror has, not all may have been looked at yet
         self._look([VERSION])
         if self._trouble and not self._revision:
             raise StoreError(self.problem)
