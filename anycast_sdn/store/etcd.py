@@ -97,8 +97,7 @@ class EtcdStore:
             if not self._mirror.revision:
                 self._mirror.load()
             self._enter_first(first)
-        self._is_behind = True  # of what the mirror has, not all may have been looked at yet
-        self._look([VERSION])
+        self._look([VERSION], everything=True)
         if self._trouble and not self._revision:
             raise StoreError(self.problem)
         return self._stored
@@ -288,7 +287,8 @@ class EtcdStore:
 
     # ---------------------------------------------------------------- what etcd has
 
-    def _look(self, changed: Collection[str]) -> None:
+    def _look(self, changed: Collection[str], everything: bool = False) -> None:
+        """``everything``: other keys may have changed, too, of which nothing has been told yet."""
         if not any(key.startswith((*ENROLMENTS, PENDING, VERSION, "meta/")) for key in changed):
             return
         with self._looking:
@@ -300,7 +300,7 @@ class EtcdStore:
                 self._is_behind = True
                 return
             changed, self._ahead = {*changed, *self._ahead}, set()  # others may have changed them back meanwhile
-            if self._is_behind:
+            if self._is_behind or everything:
                 changed = values.keys() | self._keys.texts().keys()
             self._keys.take(changed, values, lambda: self._mirror.pause(0))
             self._is_behind = False
@@ -377,6 +377,10 @@ class EtcdStore:
             return
         if version.text == self._mark:
             self._revision = version.modified  # another one, if etcd was restored
+            held = self._keys.groups(), self._keys.edges()
+            if held != self._stored[1:]:  # they were taken in the middle of a change, whose version was there already
+                self._stored = Stored(self._stored.version, *held)
+                self._changed(self._stored)
             return
         before, is_told = self._stored, self._revision and version.text not in self._marks
         self._enter(version.modified, version.text)
