@@ -19,6 +19,7 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.judgement import Role
 
 RETIRE_S = 5.0  # routers at uplinks have this long to process the withdrawal of an ANY/n
 _NONE: frozenset[str] = frozenset()
@@ -99,7 +100,11 @@ class Announcements:
             switch = switches[dpid]
             switch.reconciler.recheck_service(service)
             group = groups.owner(service)
-            able = group is not None and bool(switch.serving.wanted(group, service.is_v6))
+            able = (
+                group is not None
+                and switch.is_able(Role.SERVER_EDGE, service.is_v6)
+                and bool(switch.serving.wanted(group, service.is_v6))
+            )
             self._set_able(switch.name, service, able, now)
 
     def _set_able(self, switch: str, service: Prefix, able: bool, now: float) -> None:

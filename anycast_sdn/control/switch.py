@@ -41,6 +41,7 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.judgement import Judgement, Role, judge, roles
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
@@ -149,6 +150,13 @@ class ManagedSwitch:
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
+
+    def judgements(self) -> list[Judgement]:
+        """Of each of its roles; all can be carried out while nothing else is known."""
+        return [judge(role, self.features) for role in roles(self.described)]
+
+    def is_able(self, role: Role, v6: bool) -> bool:
+        return (6 if v6 else 4) in judge(role, self.features).able
 
     def may_be_there(self, address: Address) -> bool:
         """Is this server taken to be reachable?"""

@@ -34,6 +34,7 @@ from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 from anycast_sdn.openflow import codec, decoding, fragments, passed_on
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
+from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.listener import Listener
@@ -75,6 +76,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self.peer = peer
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
+        self.tables = 0  # how many it says that it has
         self.label = ""  # the name of an admitted switch in the network file
         self.reason = ""  # why the connection has ended, in words …
         self.kind = ""  # … and the kind of end that the log counts it as
@@ -400,6 +402,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _features(self, body: bytes) -> None:
         features = decoding.decode_features(body)
         self.id = self._pending.dpid = features.dpid
+        self.tables = features.tables
         self.state = State.IDENTIFIED
         if features.auxiliary:
             self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")
@@ -467,19 +470,19 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         elif (kind, code) == _IS_SLAVE and self._has_role:
             self._listener.is_slave(self.id)
         elif self._pending.concerns(xid):
-            self._pending.error(xid, decoding.means_unsupported(kind, code))
+            self._pending.error(xid, decoding.means_unsupported(kind, code), error_words(kind, code))
         elif not self.is_master:
             pass  # it is about what was sent before
         elif len(quoted) >= 16 and quoted[1] in _MODS:
             full = (kind, code) in _FULL
-            reason = "table full" if full else f"error type {kind} code {code}"
+            reason = "table full" if full else error_words(kind, code)
             cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
             self._listener.rule_refused(self.id, cookie, full, reason)
             if quoted[1] == ofp.OFPT_GROUP_MOD and decoding.concerns_buckets(kind, code):
                 self._listener.group_refused(self.id, int.from_bytes(quoted[12:16], "big"))
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # only once: each packet may cause one
-            self._listener.message_refused(self.id, f"type {kind} code {code}, {quoted[:64].hex()}")
+            self._listener.message_refused(self.id, f"{error_words(kind, code)}, {quoted[:64].hex()}")
 
 
 _MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))

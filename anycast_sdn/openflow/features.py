@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anycast_sdn.openflow.abilities import Lack
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -23,6 +25,9 @@ class Features:
     connections: bool = True  # its connection tracker translates, labels and forgets single connections
     gateway_answers: bool = True  # it can make the answer of ARP and of neighbour solicitations
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions
+    lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
+    tables: int = 0  # how many it says that it has; 0: it has not said
+    description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath
 
     @property
     def spoils_fragments(self) -> bool:

@@ -34,7 +34,8 @@ _TRIAL = "confirmation"  # the name of what is asked with a trial
 
 Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or did not answer
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
-TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
+# Supported or not, None: unknown; and what the switch has answered, in words.
+TrialResult = Callable[[bool | None, str], None]
 ProbeResult = Callable[[bool], None]
 Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
 
@@ -164,7 +165,7 @@ class Pending:
         """A barrier's reply: what was tried before it, and not refused, is supported."""
         if trial := self._trials.pop(self._barriers.pop(xid, 0), None):
             self._answered(_TRIAL)
-            trial.act(True)
+            trial.act(True, "")
 
     @property
     def awaits_bounce(self) -> bool:
@@ -195,8 +196,8 @@ class Pending:
         """Is this, or was it, the transaction id of a question or a trial?"""
         return xid in self._questions or xid in self._trials or xid in self._late
 
-    def error(self, xid: int, unsupported: bool) -> None:
-        """The switch refuses a question or a trial.
+    def error(self, xid: int, unsupported: bool, why: str = "") -> None:
+        """The switch refuses a question or a trial: ``why``, in words.
 
         ``unsupported``: because it lacks what was tried; otherwise that remains unknown.
         """
@@ -204,7 +205,7 @@ class Pending:
             self._answered(question.subject)
             question.act(None, True)
         elif trial := self._trials.pop(xid, None):
-            trial.act(False if unsupported else None)
+            trial.act(False if unsupported else None, why)
 
     # ---------------------------------------------------------------- deadlines
 
@@ -233,7 +234,7 @@ class Pending:
             if trial := self._trials.pop(xid, None):
                 self._barriers.pop(trial.barrier, None)
                 self._not_answered(_TRIAL)
-                trial.act(None)
+                trial.act(None, "")
 
     def forget(self) -> None:
         """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored.

@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
+from anycast_sdn.openflow.abilities import Lack
+from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
@@ -98,8 +100,14 @@ class Introduction:
 
     def _take_features(self, features: Features) -> None:
         self._features = features
+        AbilityTrials(self._switch, self._take_lacks).begin()
+
+    def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
+        self._features = replace(
+            self._features, lacks=lacks, tables=self._switch.tables, description=self._description
+        )
         if self._description:
-            self._note_tried(Tried(self._description, features))
+            self._note_tried(Tried(self._description, self._features))
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:

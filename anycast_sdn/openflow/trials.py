@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anycast_sdn.core.model import ICMPV6, TCP
 from anycast_sdn.openflow import fragments
@@ -127,7 +127,7 @@ class Trials:
 
     def begin(self) -> None:
         if not self._features.open_vswitch:
-            missing = {name: False for name, trial in TRIALS.items() if trial.extension}
+            missing: dict[str, Any] = {name: False for name, trial in TRIALS.items() if trial.extension}
             self._features = replace(self._features, **missing)
         tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
         self._results = {name: [] for name in tried}
@@ -138,13 +138,13 @@ class Trials:
         if not attempts:
             self._done(self._features)
 
-    def _take_trial(self, name: str, taken: bool | None) -> None:
+    def _take_trial(self, name: str, taken: bool | None, why: str) -> None:
         self._results[name].append(taken)
         self._left -= 1
         if not self._left:
             for each, results in self._results.items():
                 if None not in results or False in results:
-                    self._features = replace(self._features, **{each: all(results)})
+                    self._features = replace(self._features, **dict[str, Any]({each: all(results)}))
             self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
             if self._features.fragment_flags:
                 self._switch.bounce(self._take_fragment)

@@ -41,6 +41,9 @@ def ready_events(managed: ManagedSwitch, peer: str, found: Found) -> Iterator[Ev
         if not getattr(features, feature) and (feature != "fragments" or managed.described.is_edge):
             tracked = feature == "fragments" and managed.engine.tracks_fragments
             yield SwitchDegraded(name, feature, _SPOILS_TCP if tracked else effect)
+    for judgement in managed.judgements():
+        if not judgement.is_able:
+            yield SwitchDegraded(name, judgement.role.value, judgement.sentence)
     if short := managed.engine.shortcoming:
         yield SwitchDegraded(name, short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
     for port, mtu in managed.mtus.items() if not features.packet_size else ():

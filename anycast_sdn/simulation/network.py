@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -83,7 +84,7 @@ class SimulatedNetwork:
         self._pace = pace
         self._seed = seed
         self._next_audit = AUDIT_S
-        has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
+        has: dict[str, Any] = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
         has |= {"fragment_flags": fragment_flags, "fragments": fragments}
         has |= {"connections": connections, "gateway_answers": gateway_answers}
@@ -99,7 +100,7 @@ class SimulatedNetwork:
         self.observations = Observations()
         self.channels = self.channels_class(
             self._new_controller(groups), {switch.name: self._new_switch() for switch in network.switches},
-            Features(**has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
+            replace(Features(), **has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
         )  # fmt: skip
         self._audits = Audits(self.channels)
         self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}

@@ -135,6 +135,6 @@ class Peer:
     def try_out(self) -> tuple[int, int, list[bool | None]]:
         """(transaction ids of what is tried out and of the barrier, where the results come)."""
         results: list[bool | None] = []
-        self.connection.try_out(AddFlow(RULE), results.append)
+        self.connection.try_out(AddFlow(RULE), lambda taken, why: results.append(taken))
         (_, attempt, _), (_, barrier, _) = self.sent()
         return attempt, barrier, results

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,13 +13,15 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.engines.flow_sweep import requests
+from anycast_sdn.openflow.abilities import Ability
+from anycast_sdn.openflow.ability_trials import ability_trials
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, cookie, kind_of
 from anycast_sdn.openflow.questions import Introduction, SweepRun
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind, Table
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, FinTimeout, FlowRule
+from anycast_sdn.openflow.rules import OFPG_ALL, OFPP_CONTROLLER, FinTimeout, FlowRule
 from anycast_sdn.openflow.trials import TRIALS
 from tests.unit.openflow.test_codec import as_flow_stats
 from tests.unit.switch_end import PORT, Peer, error, message, multipart
@@ -74,6 +76,7 @@ class Dialogue(Peer):
         super().__init__()
         self.results: list[tuple[Any, ...]] = []
         self.kinds: list[int] = []  # kinds of the messages that came
+        self.deleted_groups: list[int] = []
         self._answers = ANSWERS | answers
         self._trials = trials
         self._ends = ends
@@ -92,6 +95,9 @@ class Dialogue(Peer):
 
     def _answer(self, kind: int, xid: int, body: bytes) -> None:
         self.kinds.append(kind)
+        if kind == ofp.OFPT_GROUP_MOD:
+            command, _, number = struct.unpack_from("!HHI", body)
+            self.deleted_groups += [number] * (command == ofp.OFPGC_DELETE)
         if kind == ofp.OFPT_ECHO_REQUEST:
             self.say(message(ofp.OFPT_ECHO_REPLY, body, xid))
         elif kind == ofp.OFPT_BARRIER_REQUEST and self._trials is not SILENT:
@@ -118,7 +124,7 @@ def test_a_switch_that_answers_all_but_one_question_is_introduced(question: int,
     assert found.flows == {}
     assert features.meters is (question not in (ofp.OFPMP_METER_FEATURES, ofp.OFPMP_METER_CONFIG))
     assert ports == ({} if question == ofp.OFPMP_PORT_DESC else {3: True})
-    groups_go = ofp.OFPT_GROUP_MOD in dialogue.kinds
+    groups_go = OFPG_ALL in dialogue.deleted_groups
     assert groups_go is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
     rules_are_read = dialogue.kinds[-1] == ofp.OFPT_MULTIPART_REQUEST
     assert rules_are_read is (question != ofp.OFPMP_FLOW)
@@ -137,8 +143,9 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     ((_, features, _),) = dialogue.results
     assert not features.open_vswitch
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
-    plain = [name for name, trial in TRIALS.items() if not trial.extension]
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain)
+    plain = [trial for trial in TRIALS.values() if not trial.extension]
+    abilities = [message for trial in ability_trials() for message in trial.messages]
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + len(abilities)
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
@@ -154,7 +161,8 @@ FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFP
     ],
 )  # fmt: skip
 def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known: bool | None, assumed: bool) -> None:
-    before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
+    assumed_before: dict[str, Any] = dict.fromkeys(TRIALS, known)
+    before = None if known is None else replace(Features(), **assumed_before)
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {assumed}
 
@@ -281,3 +289,20 @@ def test_another_version_of_a_switch_is_tried_again() -> None:
 def test_a_switch_that_does_not_describe_itself_is_tried_each_time() -> None:
     silent = Dialogue({ofp.OFPMP_DESC: None}, tried=Tried((), Features()))
     assert not silent.noted
+
+
+# ------------------------------------------------------------------------------ abilities
+
+
+def test_what_a_switch_refuses_of_what_its_roles_need_is_known_with_the_reason() -> None:
+    ((_, features, _),) = Dialogue(OTHER_SWITCH, BAD_ACTION).results
+    assert {lack.ability for lack in features.lacks if lack.table is not None} == {
+        Ability.SET_IPV4, Ability.SET_IPV6, Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.SELECT_GROUP
+    }  # fmt: skip
+    assert {lack.why for lack in features.lacks} == {"bad action, bad type"}
+
+
+@pytest.mark.parametrize("trials", [True, FULL, SILENT])
+def test_a_switch_that_refuses_nothing_for_this_reason_lacks_nothing(trials: Any) -> None:
+    ((_, features, _),) = Dialogue(OTHER_SWITCH, trials).results
+    assert features.lacks == ()

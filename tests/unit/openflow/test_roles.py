@@ -116,7 +116,7 @@ def test_a_slave_sends_nothing_that_changes_the_switch() -> None:
     peer.connection.send([*WRITES, Barrier(), ReportExpired(False)])
     assert [kind for kind, *_ in peer.sent()] == [ofp.OFPT_BARRIER_REQUEST, ofp.OFPT_SET_ASYNC]
     results: list[bool | None] = []
-    peer.connection.try_out(AddFlow(RULE), results.append)
+    peer.connection.try_out(AddFlow(RULE), lambda taken, why: results.append(taken))
     peer.connection.bounce(lambda frame: results.append(frame is not None))
     peer.wait(10)
     assert results == []

@@ -1,0 +1,43 @@
+"""Which roles a switch can carry out, by what it was found to lack."""
+
+from __future__ import annotations
+
+from anycast_sdn.openflow.abilities import Ability, Lack
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.judgement import Role, judge
+
+REFUSED = "bad action, bad type"
+
+
+def lacking(*lacks: tuple[Ability, int | None]) -> Features:
+    return Features(lacks=tuple(Lack(ability, table, REFUSED) for ability, table in lacks))
+
+
+def test_a_switch_that_refuses_nothing_can_be_everything() -> None:
+    assert all(judge(role, Features()).is_able for role in Role)
+    assert judge(Role.CLIENT_EDGE, Features()).sentence == "can be a client edge"
+
+
+def test_the_families_are_judged_apart() -> None:
+    judgement = judge(Role.CLIENT_EDGE, lacking((Ability.SET_IPV6, 1), (Ability.SET_IPV6, 3)))
+    assert judgement.able == {4}
+    assert judgement.sentence == (
+        "cannot be a client edge for IPv6: it cannot set IPv6 addresses (tables 1 and 3: bad action, bad type); "
+        "new IPv6 flows of its clients are refused"
+    )
+
+
+def test_what_concerns_both_families_takes_the_role_from_both() -> None:
+    judgement = judge(Role.SERVER_EDGE, lacking((Ability.SELECT_GROUP, 2)))
+    assert judgement.able == frozenset()
+    assert judgement.sentence == (
+        "cannot be a server edge: it cannot spread flows by a select group (table 2: bad action, bad type); "
+        "service addresses are not announced here"
+    )
+
+
+def test_what_a_role_does_not_need_takes_nothing_from_it() -> None:
+    features = lacking((Ability.SET_IPV4, 1), (Ability.SET_IPV6, 1))
+    assert judge(Role.SERVER_EDGE, features).is_able
+    assert judge(Role.CORE, features).is_able
+    assert not judge(Role.CLIENT_EDGE, features).able
