@@ -36,7 +36,7 @@ from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.flow_monitor import Monitors
-from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
@@ -76,13 +76,13 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self.peer = peer
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
-        self.tables = 0  # how many it says that it has
         self.label = ""  # the name of an admitted switch in the network file
         self.reason = ""  # why the connection has ended, in words …
         self.kind = ""  # … and the kind of end that the log counts it as
         self.is_master = True  # or another controller is
         self.session = 0  # grows with each ``become_slave``: what was begun before has no effect any more
-        self.layout: Layout = FIVE_TABLES
+        self.tables = 0  # how many the switch says that it has; 0: it has not said …
+        self.layout: Layout = FIVE_TABLES  # … and so which of them carries what
         self._encode = codec.encoder(self.layout).encode
         self._listener = listener
         self._wake = wake
@@ -122,13 +122,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- states
 
-    def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
-        """Accept its identity: from now on its messages are passed on.  ``layout``: the switch's."""
+    def admit(self, label: str) -> None:
+        """Accept its identity: from now on its messages are passed on."""
         assert self.state is State.IDENTIFIED
         self.state = State.ADMITTED
         self.label = label
-        self.layout = layout
-        self._encode = codec.encoder(layout).encode
 
     def close(self, reason: str, kind: str = "") -> None:
         """End the connection.  What is ``unsent`` may still be sent."""
@@ -402,7 +400,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _features(self, body: bytes) -> None:
         features = decoding.decode_features(body)
         self.id = self._pending.dpid = features.dpid
-        self.tables = features.tables
+        self.tables, self.layout = features.tables, suited(features.tables)
+        self._encode = codec.encoder(self.layout).encode
         self.state = State.IDENTIFIED
         if features.auxiliary:
             self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")

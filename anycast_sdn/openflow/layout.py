@@ -198,3 +198,16 @@ THREE_TABLES: Layout = Shared(
     (Table.INGRESS,), (Table.CLIENT_OUT, Table.CLIENT_IN), (Table.SERVICE, Table.ROUTES),
     *((table,) for table in Table if table >= Table.EGRESS)
 )
+
+
+def suited(tables: int) -> Layout:
+    """For a switch with so many tables; 0: it does not say how many."""
+    return FIVE_TABLES if tables >= len(_PIPELINE) or not tables else THREE_TABLES
+
+
+def carries(layout: Layout, tables: int, logical: int) -> bool:
+    """Does a switch with so many tables have the one that carries a logical one?  0: it does not say."""
+    return not tables or layout.table(logical) < tables
+
+
+_PIPELINE = [table for table in Table if table < Table.EGRESS]  # what every switch needs

@@ -90,7 +90,8 @@ class Introduction:
         manages = self._switch.is_manager
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
-        if self._tried and (manages or self._tried.description == self._description):
+        is_the_same = self._tried and self._tried.description == self._description
+        if self._tried and (manages or (is_the_same and self._tried.features.tables == self._switch.tables)):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
             self._ask_meter_features()
         elif manages:  # nothing can be tried out, where another controller is the master

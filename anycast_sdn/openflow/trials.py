@@ -16,6 +16,7 @@ from anycast_sdn.openflow import fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT
+from anycast_sdn.openflow.layout import Layout, carries
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     CT_SNAT,
@@ -112,6 +113,14 @@ TRIALS = {  # by the field of ``Features`` that the result is for
 }
 
 
+_LAST_TABLES = {"packet_size": Table.EGRESS, "connections": Table.RESTORE_IN}  # that a feature's rules lead to
+
+
+def _absent(layout: Layout, tables: int) -> list[str]:
+    """The features that need more tables than the switch has (``layout.carries``)."""
+    return [name for name, last in _LAST_TABLES.items() if not carries(layout, tables, last)]
+
+
 class Trials:
     """``features``: as far as they are known; ``done`` is called with what has been found.
 
@@ -126,10 +135,11 @@ class Trials:
         self._left = 0  # results that are still to come
 
     def begin(self) -> None:
+        missing = set(_absent(self._switch.layout, self._switch.tables))
         if not self._features.open_vswitch:
-            missing: dict[str, Any] = {name: False for name, trial in TRIALS.items() if trial.extension}
-            self._features = replace(self._features, **missing)
-        tried = {name: trial for name, trial in TRIALS.items() if self._features.open_vswitch or not trial.extension}
+            missing |= {name for name, trial in TRIALS.items() if trial.extension}
+        self._features = replace(self._features, **dict[str, Any](dict.fromkeys(missing, False)))
+        tried = {name: trial for name, trial in TRIALS.items() if name not in missing}
         self._results = {name: [] for name in tried}
         attempts = [(name, message) for name, trial in tried.items() for message in trial.messages]
         self._left = len(attempts)
