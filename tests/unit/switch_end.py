@@ -24,8 +24,8 @@ def message(kind: int, body: bytes = b"", xid: int = 0, version: int = 4) -> byt
     return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
 
 
-def features(dpid: int = DPID, auxiliary: int = 0) -> bytes:
-    return message(ofp.OFPT_FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, 254, auxiliary, 0x4F, 0))
+def features(dpid: int = DPID, auxiliary: int = 0, tables: int = 254) -> bytes:
+    return message(ofp.OFPT_FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, tables, auxiliary, 0x4F, 0))
 
 
 def multipart(kind: int, body: bytes = b"", xid: int = 0, more: bool = False) -> bytes:
