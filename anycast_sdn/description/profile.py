@@ -183,6 +183,9 @@ class Profile:
         return sum(late.seconds for late in self.late if late.message == message)
 
 
+ALL_OF_OPENFLOW = Profile()
+
+
 def _any_has(several: Collection[Elements], kind: Kind, name: str, table: int | None) -> bool:
     return any(elements.has(kind, name, table) for elements in several)
 

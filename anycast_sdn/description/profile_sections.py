@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description import profile
@@ -64,6 +64,12 @@ class Elements(Setting):
     tables: list[_Table] = list_of("only rules in these tables of the switch are meant. Left out: all of them")
 
 
+def _without_match(ignored: list[Elements]) -> list[Elements]:
+    if any(elements.match or elements.masks for elements in ignored):
+        raise ValueError("no switch ignores what a rule matches: write match and masks under refuse")
+    return ignored
+
+
 class Late(Setting):
     """A reply that the switch gives late."""
 
@@ -89,7 +95,10 @@ class Profile(Section):
     software: str | None = optional("how the switch describes itself")
     tables: Annotated[int, Field(ge=1, le=profile.ALL_TABLES)] | None = optional("how many tables it has, from 0 on")
     refuse: list[Elements] = list_of("what it answers with an error")
-    ignore: list[Elements] = list_of("what it leaves out, and says nothing; a request that it leaves unanswered")
+    ignore: Annotated[list[Elements], AfterValidator(_without_match)] = list_of(
+        "what it leaves out of rules and groups, though it lists them as they were sent, and says nothing; a request "
+        "that it leaves unanswered"
+    )
     close: list[Elements] = list_of("what ends its connection")
     late: list[Late] = list_of("what it answers late")
     wrong: list[profile.Wrong] = list_of(
@@ -105,14 +114,12 @@ class Profile(Section):
 
     def made(self) -> profile.Profile:
         base = PROFILES[self.like] if self.like else profile.Profile()
-        given = {name: value for name, value in self.values().items() if name != "like"}
-        lists = {name: (*getattr(base, name), *value) for name, value in given.items() if isinstance(value, tuple)}
-        single = {
-            name: value
-            for name, value in given.items()
-            if not isinstance(value, tuple) and value is not None and name in self.model_fields_set
-        }
-        return replace(base, **lists, **single)
+        given = self.values()
+        changed: dict[str, Any] = {}
+        for name in self.model_fields_set - {"like"}:
+            value = given[name]
+            changed[name] = (*getattr(base, name), *value) if isinstance(value, tuple) else value
+        return replace(base, **changed)
 
 
 def _by_name(value: Any) -> Any:

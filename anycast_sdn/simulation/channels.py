@@ -3,7 +3,8 @@
 Rules kept here:
 - Messages of one control channel keep their order.  Each takes a little time, so packets can overtake the rules that
   are made for them, as in real networks.
-- A full table is reported to the controller as an OpenFlow error; any other refusal of a switch is raised.
+- A full table is reported to the controller as an OpenFlow error, and so is all that a switch with a profile refuses;
+  any other refusal is raised.
 """
 
 from __future__ import annotations
@@ -19,16 +20,27 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Reported
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    AddFlow,
+    Barrier,
+    Message,
+    PacketOut,
+    PutBinding,
+    SetGroup,
+    SetMeter,
+)
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
 from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace, TtlExpired
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
-from anycast_sdn.simulation.refusals import EqualBuckets, TableFull
+from anycast_sdn.simulation.profile import BARRIER, Closed
+from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.switch import SimulatedSwitch
 from anycast_sdn.simulation.tracker import Timeouts
 from anycast_sdn.views.counters import Counters
@@ -94,6 +106,7 @@ class ControlChannels:
 
         known = self.controller.switches[dpid].features
         features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
+        features = self.switches[name].found(features)
         self.controller.begin_reading(dpid, self._held(name), features, self.term)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
@@ -164,6 +177,14 @@ class ControlChannels:
             except EqualBuckets:
                 self._refused(name, message)
                 continue
+            except Closed:
+                self.disconnect(name)
+                return
+            except Refused:
+                if self.switches[name].profile is ALL_OF_OPENFLOW:
+                    raise
+                self._not_done(name, message)
+                continue
             if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
                 self._confirmed(name, message.ticket)
             if not (isinstance(message, PacketOut) and is_lldp(message.frame)):
@@ -179,9 +200,22 @@ class ControlChannels:
         if isinstance(message, SetGroup):
             self._group_refused(name, message.group.number)
 
+    def _not_done(self, name: str, message: Message) -> None:
+        """A switch has refused what it does not have by its profile, or what would need that."""
+        match message:
+            case AddFlow(rule):
+                self._rule_refused(name, rule.cookie)
+            case PutBinding():
+                self._rule_refused(name, entries.binding(message).cookie)
+            case SetGroup() | SetMeter():
+                self._rule_refused(name, 0)
+
     def _confirmed(self, name: str, ticket: int) -> None:
+        profile = self.switches[name].profile
+        if profile.ignores("messages", BARRIER):
+            return
         confirmed = self.controller.confirmed, [(self._dpids[name], ticket)]
-        self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
+        self._clock.after(CONFIRMED_AFTER_S + profile.lateness_s(BARRIER), self._later, *confirmed)
 
     def _rule_refused(self, name: str, cookie: int) -> None:
         self._later(self.controller.rule_refused, self._dpids[name], cookie)

@@ -45,6 +45,7 @@ from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
 # ------------------------------------------------------------------------------ packets
 
+_NO_CHECKSUM = b"\xde\xad"
 _TYPES = {(ETH_IPV4, ICMP): "icmpv4_type", (ETH_IPV6, ICMPV6): "icmpv6_type"}
 _ADDRESSES = {ETH_IPV4: ("ipv4_src", "ipv4_dst", 4), ETH_IPV6: ("ipv6_src", "ipv6_dst", 16)}
 _OFFSETS = {"ipv4_src": L3 + 12, "ipv4_dst": L3 + 16, "ipv6_src": L3 + 8, "ipv6_dst": L3 + 24}
@@ -180,6 +181,12 @@ class Packet:
             changed = bytearray(self._untagged)
             changed[at : at + 2] = bytes(byte ^ 0xFF for byte in changed[at : at + 2])
             self._untagged = bytes(changed)
+
+    def spoil_icmpv6(self) -> None:
+        """What a switch does that changes an address of ICMPv6 and computes another checksum than that of RFC 4443."""
+        at = L3 + 40 + 2
+        if self.fields["ip_proto"] == ICMPV6 and self._untagged[20] == ICMPV6 and len(self._untagged) >= at + 2:
+            self._untagged = self._untagged[:at] + _NO_CHECKSUM + self._untagged[at + 2 :]
 
     def set_field(self, name: str, value: Value) -> None:
         if name in _WIDE_OF or name in _IN_WIDE:

@@ -24,6 +24,7 @@ from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Profile
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.features import Features
@@ -51,6 +52,7 @@ class SimulatedNetwork:
     ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``fragment_flags``,
     ``fragments``, ``meters``, ``table_size``, ``connections``: see ``SimulatedSwitch``; the same for all switches.
     ``tracker``: the connection tracker that all switches share; None: each has its own, and loses it by ``kill``.
+    ``profiles``: of switches that do not do all that OpenFlow has, by name.
     ``cables``: the links that exist, where they differ from those of the network file.
     ``slowest_s``: each message to a switch is delayed by a random time between ``CHANNEL_S`` and this.
     ``pace``: how small the controller's slices of work are.
@@ -76,6 +78,7 @@ class SimulatedNetwork:
         connections: bool = True,
         gateway_answers: bool = True,
         tracker: Tracker | None = None,
+        profiles: Mapping[str, Profile] | None = None,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
         pace: Pace | None = None,
@@ -98,8 +101,9 @@ class SimulatedNetwork:
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self._clock = Clock(self._tick)
         self.observations = Observations()
+        self._profiles = profiles or {}
         self.channels = self.channels_class(
-            self._new_controller(groups), {switch.name: self._new_switch() for switch in network.switches},
+            self._new_controller(groups), {switch.name: self._switch(switch.name) for switch in network.switches},
             replace(Features(), **has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
         )  # fmt: skip
         self._audits = Audits(self.channels)
@@ -108,6 +112,9 @@ class SimulatedNetwork:
 
     def _new_controller(self, groups: Groups) -> Controller:
         return Controller(self.network, groups, random.Random(self._seed), pace=self._pace)
+
+    def _switch(self, name: str) -> SimulatedSwitch:
+        return self._new_switch(profile=self._profiles.get(name, ALL_OF_OPENFLOW))
 
     def _start(self) -> None:
         """Connect all switches; hosts send their first ARP and ND."""
@@ -199,7 +206,7 @@ class SimulatedNetwork:
 
     def kill(self, name: str) -> None:
         """The switch loses its rules and its control channel; its links stay up.  ``connect`` connects it again."""
-        self.switches[name] = self._new_switch()
+        self.switches[name] = self._switch(name)
         self.disconnect(name)
 
     def replace_controller(self) -> None:
