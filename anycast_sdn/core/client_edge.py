@@ -95,6 +95,7 @@ class ClientEdge:
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
         self.opened = 0  # bindings that began with a packet, since the controller's start
         self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
+        self._sweeps_all = False  # the switch ends no flow by timeouts
         self._know_no_flows()
 
     def _know_no_flows(self) -> None:
@@ -105,6 +106,15 @@ class ClientEdge:
         self._ends = PlannedEnds()
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
+
+    def sweep_all(self, all_of_them: bool) -> None:
+        """The switch ends no flow by timeouts, or it does: this holds for the flows that it has, too."""
+        self._sweeps_all = all_of_them
+        for binding in [each for each in self.bindings if not each.swept] if all_of_them else ():
+            self.bindings.put(self._as_swept(binding))
+
+    def _as_swept(self, binding: Binding) -> Binding:
+        return binding._replace(swept=True) if self._sweeps_all and not binding.swept else binding
 
     def forget(self) -> None:
         """Another controller has decided on the flows since: they have to be found on the switch, as at the start."""
@@ -149,6 +159,7 @@ class ClientEdge:
         if do is Do.RESET:
             return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
+            binding = self._as_swept(binding)  # it may be found with timeouts
             self._begin(binding, do, now)
             self.changes.note(None, binding)
             if self.record.is_watched:
@@ -163,7 +174,7 @@ class ClientEdge:
             self.closed[why] = self.closed.get(why, 0) + 1
             return Decision(do, before)
         put = rules_to_put(before, do, state)
-        after = successor(before, event, do, state, put, details)
+        after = self._as_swept(successor(before, event, do, state, put, details))
         if do is Do.FREE:
             after = after._replace(choice=self._choice_of(after.group, len(after.translated) == 16))
         if not put and after == before:
@@ -385,6 +396,8 @@ class ClientEdge:
 
     def _is_next_swept(self) -> bool:
         """Is the next binding to be ended by the sweep, and not by timeouts?"""
+        if self._sweeps_all:
+            return True
         if self.role.expiry is Expiry.AUTO:
             return len(self.bindings) - self.bindings.swept >= self.role.idle_timeouts
         return self.role.expiry is Expiry.SWEEP

@@ -32,9 +32,11 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import codec, decoding, fragments, passed_on
+from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.error_words import error_words
+from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.flow_monitor import Monitors
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
 from anycast_sdn.openflow.listener import Listener
@@ -45,6 +47,7 @@ from anycast_sdn.openflow.pending import (
     Pending,
     ProbeResult,
     Reply,
+    Reported,
     RoleReply,
     RoleResult,
     TrialResult,
@@ -167,6 +170,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._echoes.ask(self._send_echo)
 
     # ---------------------------------------------------------------- sending
+
+    def adapt(self, features: Features) -> None:
+        """What the switch lacks is known: it is sent what it takes instead (``adapted``)."""
+        self.layout = adapted(self.layout, features)
+        self._encode = codec.encoder(self.layout).encode
 
     def send(self, messages: Iterable[Message]) -> None:
         if self._pass_on:
@@ -291,6 +299,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             return
         self._pending.try_out(_HEADER.unpack_from(attempt)[3], barrier.xid, result)
         self._queue(attempt + end)
+
+    def await_report(self, cookie: int, report: Reported) -> None:
+        """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""
+        if self.is_master and not self.is_closed:
+            self._pending.await_report(cookie, report)
 
     def bounce(self, back: Bounced) -> None:
         """Send the fragment that the switch is to send back; ``back`` is called with what it has made of that."""
@@ -423,7 +436,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             else:
                 self._listener.packet_in(self.id, message)
         elif kind == ofp.OFPT_FLOW_REMOVED:
-            self._listener.rule_removed(self.id, *decoding.decode_flow_removed(body))
+            removed = decoding.decode_flow_removed(body)
+            self._pending.removed(removed[0])
+            self._listener.rule_removed(self.id, *removed)
         else:
             self._listener.port_changed(self.id, *decoding.decode_port_status(body))
 

@@ -25,6 +25,11 @@ class Features:
     connections: bool = True  # its connection tracker translates, labels and forgets single connections
     gateway_answers: bool = True  # it can make the answer of ARP and of neighbour solicitations
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions
+    # Without these there is a fall-back, see ``fallbacks``:
+    idle_timeouts: bool = True  # rules can have one
+    report_flag: bool = True  # rules can ask for a report of their removal …
+    removed_reports: bool = True  # … and the switch sends it
+    expired_reports: bool = True  # it can be asked to report packets whose TTL expires
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
     tables: int = 0  # how many it says that it has; 0: it has not said
     description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Switch
 from anycast_sdn.openflow.abilities import Ability, Lack
+from anycast_sdn.openflow.fallbacks import fallbacks
 from anycast_sdn.openflow.features import Features
 
 
@@ -41,6 +42,7 @@ class Judgement(NamedTuple):
     role: Role
     able: frozenset[int]  # the families, 4 and 6, in which it can be carried out
     lacks: tuple[Lack, ...]
+    fallbacks: tuple[str, ...] = ()  # what the controller does instead of something that the switch lacks, in words
 
     @property
     def is_able(self) -> bool:
@@ -50,10 +52,11 @@ class Judgement(NamedTuple):
     def sentence(self) -> str:
         """Its subject is the switch."""
         if self.is_able:
-            return f"can be a {self.role.value}"
+            return "; ".join((f"can be a {self.role.value}", *self.fallbacks))
         only = "" if not self.able else f"IPv{next(iter({*FAMILIES} - self.able))} "
         why = f"it cannot {_reasons(self.lacks)}"
-        return f"cannot be a {self.role.value}{f' for {only.strip()}' * bool(only)}: {why}; {self._follows(only)}"
+        unable = f"cannot be a {self.role.value}{f' for {only.strip()}' * bool(only)}: {why}; {self._follows(only)}"
+        return "; ".join((unable, *self.fallbacks))
 
     def _follows(self, only: str) -> str:
         return _FOLLOWS[self.role].format(only)
@@ -69,7 +72,8 @@ def judge(role: Role, features: Features) -> Judgement:
     lacks = tuple(lack for lack in features.lacks if lack.ability in NEEDS[role])
     lost = {lack.ability.about.family for lack in lacks}
     able = frozenset() if None in lost else frozenset(FAMILIES) - lost
-    return Judgement(role, able, lacks)
+    instead = tuple(each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)) if able else ()
+    return Judgement(role, able, lacks, instead)
 
 
 def _reasons(lacks: Iterable[Lack]) -> str:

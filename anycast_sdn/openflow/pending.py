@@ -5,6 +5,7 @@
   barrier's reply without one accepts it.
 - A probe is an echo request: does the switch still answer?
 - A bounce is a packet that the switch is to send back.
+- A report is that of the removal of a rule which is deleted to see whether the switch sends it.
 
 What is not answered in time counts as refused, so that the dialogue goes on; its name is in ``unanswered`` until
 the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
@@ -25,6 +26,7 @@ from anycast_sdn.openflow.decoding import BadMessage
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
 PROBE_S = 2.0
 BOUNCE_S = 1.0
+REPORT_S = 1.0
 PART = 64  # bytes that are added to the size of each part, so that their number is bounded as well
 LATE_ANSWERS = 256  # questions past their deadline whose answers are still accepted, and ignored
 
@@ -37,6 +39,7 @@ PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by messa
 # Supported or not, None: unknown; and what the switch has answered, in words.
 TrialResult = Callable[[bool | None, str], None]
 ProbeResult = Callable[[bool], None]
+Reported = Callable[[bool], None]  # has the removal of the rule been reported?
 Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
 
 
@@ -101,6 +104,12 @@ class _Bounce(_Waiting):
     act: Bounced
 
 
+@dataclass(slots=True)
+class _Report(_Waiting):
+    act: Reported
+    cookie: int
+
+
 class Pending:
     """``changed`` is called with the switch's ``dpid`` and what it leaves unanswered, whenever that changes."""
 
@@ -114,6 +123,7 @@ class Pending:
         self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
         self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
         self._bounce: _Bounce | None = None
+        self._report: _Report | None = None
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
 
     def ask(self, xid: int, kind: int, part: PartOfReply) -> None:
@@ -132,6 +142,9 @@ class Pending:
 
     def bounce(self, back: Bounced) -> None:
         self._bounce = _Bounce(BOUNCE_S, back)
+
+    def await_report(self, cookie: int, act: Reported) -> None:
+        self._report = _Report(REPORT_S, act, cookie)
 
     def ignore(self, xid: int) -> None:
         """Whatever the switch answers to this message is ignored."""
@@ -177,6 +190,13 @@ class Pending:
         if bounce:
             bounce.act(frame)
 
+    def removed(self, cookie: int) -> None:
+        """The removal of a rule is reported."""
+        report = self._report
+        if report and report.cookie == cookie:
+            self._report = None
+            report.act(True)
+
     def is_probe(self, xid: int) -> bool:
         return xid in self._probes
 
@@ -219,6 +239,7 @@ class Pending:
             self._bounce.left -= passed
             if self._bounce.left <= 0:
                 self.bounced(None)
+        self._tick_report(passed)
         for xid in _overdue(self._probes):
             if probe := self._probes.pop(xid, None):  # a callback may end the connection, and with it all others
                 probe.act(False)
@@ -236,6 +257,13 @@ class Pending:
                 self._not_answered(_TRIAL)
                 trial.act(None, "")
 
+    def _tick_report(self, passed: float) -> None:
+        if report := self._report:
+            report.left -= passed
+            if report.left <= 0:
+                self._report = None
+                report.act(False)
+
     def forget(self) -> None:
         """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored.
 
@@ -251,7 +279,7 @@ class Pending:
         probes = [probe.act for probe in self._probes.values()]
         for kept in (self._probes, self._roles, self._questions, self._trials, self._barriers, self._late):
             kept.clear()
-        self._bounce = None
+        self._bounce = self._report = None
         for answer in probes:
             answer(False)
 

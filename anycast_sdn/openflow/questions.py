@@ -15,6 +15,7 @@ from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.fallback_trials import FallbackTrials
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
@@ -100,6 +101,9 @@ class Introduction:
             Trials(self._switch, self._features, self._take_features).begin()
 
     def _take_features(self, features: Features) -> None:
+        FallbackTrials(self._switch, features, self._take_fallbacks).begin()
+
+    def _take_fallbacks(self, features: Features) -> None:
         self._features = features
         AbilityTrials(self._switch, self._take_lacks).begin()
 
@@ -112,6 +116,7 @@ class Introduction:
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
+        self._switch.adapt(self._features)
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
