@@ -76,7 +76,6 @@ class Introduction:
         self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
-        self._switch.send([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
@@ -94,11 +93,16 @@ class Introduction:
         is_the_same = self._tried and self._tried.description == self._description
         if self._tried and (manages or (is_the_same and self._tried.features.tables == self._switch.tables)):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
-            self._ask_meter_features()
+            self._skip_trials()
         elif manages:  # nothing can be tried out, where another controller is the master
-            self._ask_meter_features()
+            self._skip_trials()
         else:
             Trials(self._switch, self._features, self._take_features).begin()
+
+    def _skip_trials(self) -> None:
+        """One of them also asks for these reports."""
+        self._switch.send([ReportExpired(True)] * self._features.expired_reports)
+        self._ask_meter_features()
 
     def _take_features(self, features: Features) -> None:
         FallbackTrials(self._switch, features, self._take_fallbacks).begin()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
+from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 
 from anycast_sdn.description.profile import (
@@ -27,6 +29,7 @@ from anycast_sdn.description.profile import (
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.ability_trials import ability_trials
 from anycast_sdn.openflow.error_words import error_words
+from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.rules import (
@@ -147,10 +150,15 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
         name: getattr(features, name) and open_vswitch and all(_takes(profile, each, layout) for each in trial.messages)
         for name, trial in TRIALS.items()
     }
+    others = {
+        name: all(_takes(profile, each.message, layout) for each in trials)
+        for name, trials in groupby(sorted(fallback_trials(), key=attrgetter("feature")), attrgetter("feature"))
+    }
+    reports = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
     return replace(
-        features, **extensions, meters=meters, open_vswitch=open_vswitch, description=description,
-        tables=profile.tables, lacks=tuple(_lacks(profile, layout)),
+        features, **extensions, **others, removed_reports=reports, meters=meters, open_vswitch=open_vswitch,
+        description=description, tables=profile.tables, lacks=tuple(_lacks(profile, layout)),
     )  # fmt: skip
 
 

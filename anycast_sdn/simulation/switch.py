@@ -25,6 +25,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import FlowKey
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Profile
 from anycast_sdn.openflow import connections, entries
+from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
@@ -163,8 +164,10 @@ class SimulatedSwitch:
         return {number: meter.rule for number, meter in self._meters.items()}
 
     def found(self, features: Features) -> Features:
-        """What trials would find of it, where one without a profile has these."""
-        return profiles.found(self.profile, features, self._layout)
+        """What trials would find of it, where one without a profile has these; it is sent what it takes then."""
+        found = profiles.found(self.profile, features, self._layout)
+        self._layout = adapted(self._layout, found)
+        return found
 
     def counters(self) -> Iterator[tuple[int, int]]:
         """(cookie, packets matched) of every rule."""

@@ -18,6 +18,15 @@ def test_a_switch_that_refuses_nothing_can_be_everything() -> None:
     assert judge(Role.CLIENT_EDGE, Features()).sentence == "can be a client edge"
 
 
+def test_what_the_controller_does_instead_of_what_a_switch_lacks_is_said() -> None:
+    judgement = judge(Role.CLIENT_EDGE, Features(idle_timeouts=False))
+    assert judgement.is_able
+    assert judgement.sentence == (
+        "can be a client edge; it refuses idle timeouts: the controller ends idle flows by a sweep"
+    )
+    assert judge(Role.CORE, Features(idle_timeouts=False)).sentence == "can be a core", "it has no flows"
+
+
 def test_the_families_are_judged_apart() -> None:
     judgement = judge(Role.CLIENT_EDGE, lacking((Ability.SET_IPV6, 1), (Ability.SET_IPV6, 3)))
     assert judgement.able == {4}
