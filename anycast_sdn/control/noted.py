@@ -19,6 +19,7 @@ from anycast_sdn.core.model import Address, packed, text
 from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.features import Features, Tried
+from anycast_sdn.openflow.row import Table
 
 LOG = logging.getLogger(__name__)
 
@@ -138,7 +139,10 @@ def _tried(key: str, shown: Any) -> Tried:
     noted, others = shown["features"], ("lacks", "tables", "description")
     known = {each.name: bool(noted[each.name]) for each in fields(Features) if each.name not in others}
     described = tuple(map(str, noted["description"]))
-    lacks = tuple(Lack(Ability(ability), table, str(why)) for ability, table, why in noted["lacks"])
+    lacks = tuple(
+        Lack(Ability(ability), table, str(why), None if logical is None else Table(logical))
+        for ability, table, why, logical in noted["lacks"]
+    )
     features = Features(**known, lacks=lacks, tables=int(noted["tables"]), description=described)
     return Tried(tuple(map(str, shown["description"])), features)
 

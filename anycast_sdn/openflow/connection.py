@@ -290,15 +290,18 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message; ``result`` is called with whether the switch supports it."""
-        if not self.is_master:
+        self.try_all([(message, result)])
+
+    def try_all(self, attempts: Iterable[tuple[Message, TrialResult]]) -> None:
+        """As ``try_out``, with one barrier behind them all."""
+        if not self.is_master or self.is_closed:
             return
-        attempt = self._encode(self, [message])
+        written = [(self._encode(self, [message]), result) for message, result in attempts]
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
-        if self.is_closed:
-            return
-        self._pending.try_out(_HEADER.unpack_from(attempt)[3], barrier.xid, result)
-        self._queue(attempt + end)
+        results = {_HEADER.unpack_from(attempt)[3]: result for attempt, result in written}
+        self._pending.try_out(results, barrier.xid)
+        self._queue(b"".join([*(attempt for attempt, _ in written), end]))
 
     def await_report(self, cookie: int, report: Reported) -> None:
         """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""

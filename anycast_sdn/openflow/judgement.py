@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Switch
-from anycast_sdn.openflow.abilities import Ability, Lack
+from anycast_sdn.openflow.abilities import Ability, Lack, of_family
 from anycast_sdn.openflow.fallbacks import fallbacks
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.row import Table
 
 
 class Role(enum.Enum):
@@ -22,11 +23,54 @@ class Role(enum.Enum):
     CORE = "core"
 
 
-_FORWARDING = (Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6)
-NEEDS: Mapping[Role, tuple[Ability, ...]] = {
-    Role.CLIENT_EDGE: (Ability.SET_IPV4, Ability.SET_IPV6, *_FORWARDING),
-    Role.SERVER_EDGE: (Ability.SELECT_GROUP, Ability.GROUP_SET_IPV4, Ability.GROUP_SET_IPV6, *_FORWARDING),
-    Role.CORE: _FORWARDING,
+_INGRESS, _ROUTES = frozenset((Table.INGRESS,)), frozenset((Table.ROUTES,))
+_CLIENTS, _SERVICES = frozenset((Table.CLIENT_OUT, Table.CLIENT_IN)), frozenset((Table.SERVICE,))
+_ALL = _INGRESS | _CLIENTS | _SERVICES | _ROUTES
+Needs = Mapping[Ability, frozenset[Table]]  # an ability → in which tables of the pipeline
+
+
+def _needs(**tables: frozenset[Table]) -> dict[Ability, frozenset[Table]]:
+    """By the beginnings of names, each of which stands for one ability or for a pair of both families."""
+    names = {ability.value: ability for ability in Ability}
+    return {
+        ability: where
+        for name, where in tables.items()
+        for ability in ((names[name],) if name in names else (of_family(name, False), of_family(name, True)))
+    }
+
+
+_CORE = _needs(table=_ALL, goto=_ALL, match=_INGRESS | _ROUTES, match_prefix=_ROUTES, dec_ttl=_ROUTES)
+_EDGE = _CORE | _needs(
+    punt=_INGRESS | _ROUTES,
+    match_neighbour=_INGRESS,
+    match_prefix=_INGRESS | _ROUTES,
+    match_port=_INGRESS | _ROUTES,
+    set_macs=_ROUTES,
+    deliver=_ROUTES,
+)
+NEEDS: Mapping[Role, Needs] = {
+    Role.CLIENT_EDGE: _EDGE
+    | _needs(
+        punt=_INGRESS | _ROUTES | _CLIENTS,
+        match=_INGRESS | _ROUTES | _CLIENTS,
+        match_prefix=_INGRESS | _ROUTES | _CLIENTS,
+        match_port=_INGRESS | _ROUTES | _CLIENTS,
+        match_flow=_CLIENTS,
+        set=_CLIENTS,
+        translate=_CLIENTS,
+    ),
+    Role.SERVER_EDGE: _EDGE
+    | _needs(
+        match=_INGRESS | _ROUTES | _SERVICES,
+        match_prefix=_INGRESS | _ROUTES | _SERVICES,
+        select_group=_SERVICES,
+        to_group=_SERVICES,
+        group_set_macs=_SERVICES,
+        group_dec_ttl=_SERVICES,
+        group_set=_SERVICES,
+        group_deliver=_SERVICES,
+    ),
+    Role.CORE: _CORE,
 }
 _FOLLOWS = {  # when a role cannot be carried out
     Role.CLIENT_EDGE: "new {}flows of its clients are refused",
@@ -69,11 +113,24 @@ def roles(switch: Switch) -> tuple[Role, ...]:
 
 
 def judge(role: Role, features: Features) -> Judgement:
-    lacks = tuple(lack for lack in features.lacks if lack.ability in NEEDS[role])
+    lacks = tuple(lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
     lost = {lack.ability.about.family for lack in lacks}
     able = frozenset() if None in lost else frozenset(FAMILIES) - lost
     instead = tuple(each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)) if able else ()
     return Judgement(role, able, lacks, instead)
+
+
+def _is_needed(lack: Lack, needs: Needs) -> bool:
+    return lack.ability in needs and (lack.logical is None or lack.logical in needs[lack.ability])
+
+
+def remarks(features: Features) -> list[str]:
+    """What the switch lacks that no role needs, and what follows; their subject is the switch."""
+    lacks = [lack for lack in features.lacks if lack.ability.about.without]
+    by_effect: dict[str, list[Lack]] = {}
+    for lack in lacks:
+        by_effect.setdefault(lack.ability.about.without, []).append(lack)
+    return [f"cannot {_reasons(those)}; {effect}" for effect, those in by_effect.items()]
 
 
 def _reasons(lacks: Iterable[Lack]) -> str:
@@ -81,11 +138,13 @@ def _reasons(lacks: Iterable[Lack]) -> str:
     by_ability: dict[tuple[Ability, str], list[int]] = {}
     for lack in lacks:
         tables = by_ability.setdefault((lack.ability, lack.why), [])
-        if lack.table is not None:
+        if lack.table is not None and lack.table not in tables:
             tables.append(lack.table)
     return listed([_reason(ability, why, tables) for (ability, why), tables in by_ability.items()], separator=", nor ")
 
 
 def _reason(ability: Ability, why: str, tables: list[int]) -> str:
-    where = f"table{'s' * (len(tables) > 1)} {' and '.join(map(str, sorted(tables)))}: " if tables else ""
+    *others, last = map(str, sorted(tables)) if tables else ("",)
+    numbers = f"{', '.join(others)} and {last}" if others else last
+    where = f"table{'s' * bool(others)} {numbers}: " if tables else ""
     return f"{ability.about.words} ({where}{why})"

@@ -1,8 +1,8 @@
 """Pending: the questions, trials and probes that one switch has not answered yet, each with a deadline.
 
 - A question is a multipart request.  Its answer comes in parts and is limited in size; each part gives it new time.
-- A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
-  barrier's reply without one accepts it.
+- A trial is a message that the switch may or may not support, with a barrier behind it, or behind several of them: an
+  error refuses it, the barrier's reply without one accepts it.
 - A probe is an echo request: does the switch still answer?
 - A bounce is a packet that the switch is to send back.
 - A report is that of the removal of a rule which is deleted to see whether the switch sends it.
@@ -24,6 +24,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.openflow.decoding import BadMessage
 
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
+TRIAL_S = 0.05  # more for each message that is tried: hardware may write 20 rules a second
 PROBE_S = 2.0
 BOUNCE_S = 1.0
 REPORT_S = 1.0
@@ -121,7 +122,7 @@ class Pending:
         self._roles: dict[int, _Role] = {}
         self._questions: dict[int, _Question] = {}
         self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
-        self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
+        self._barriers: dict[int, tuple[int, ...]] = {}  # of a barrier → of what is tried before it
         self._bounce: _Bounce | None = None
         self._report: _Report | None = None
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
@@ -130,9 +131,11 @@ class Pending:
         subject, most = _SUBJECTS.get(kind, Subject(f"type {kind}", 1 << 23))
         self._questions[xid] = _Question(ANSWER_S, part, kind, subject, most)
 
-    def try_out(self, xid: int, barrier: int, result: TrialResult) -> None:
-        self._trials[xid] = _Trial(ANSWER_S, result, barrier)
-        self._barriers[barrier] = xid
+    def try_out(self, attempts: Mapping[int, TrialResult], barrier: int) -> None:
+        """``attempts``: by the transaction ids of what is tried before this barrier."""
+        left = ANSWER_S + TRIAL_S * (len(attempts) - 1)
+        self._trials.update((xid, _Trial(left, result, barrier)) for xid, result in attempts.items())
+        self._barriers[barrier] = tuple(attempts)
 
     def probe(self, xid: int, answer: ProbeResult) -> None:
         self._probes[xid] = _Probe(PROBE_S, answer)
@@ -176,9 +179,10 @@ class Pending:
 
     def barrier(self, xid: int) -> None:
         """A barrier's reply: what was tried before it, and not refused, is supported."""
-        if trial := self._trials.pop(self._barriers.pop(xid, 0), None):
-            self._answered(_TRIAL)
-            trial.act(True, "")
+        for tried in self._barriers.pop(xid, ()):
+            if trial := self._trials.pop(tried, None):
+                self._answered(_TRIAL)
+                trial.act(True, "")
 
     @property
     def awaits_bounce(self) -> bool:
@@ -254,6 +258,7 @@ class Pending:
         for xid in _overdue(self._trials):
             if trial := self._trials.pop(xid, None):
                 self._barriers.pop(trial.barrier, None)
+                self._late.append(xid)
                 self._not_answered(_TRIAL)
                 trial.act(None, "")
 

@@ -109,12 +109,10 @@ class Introduction:
 
     def _take_fallbacks(self, features: Features) -> None:
         self._features = features
-        AbilityTrials(self._switch, self._take_lacks).begin()
+        AbilityTrials(self._switch, self._take_lacks, self._ports).begin()
 
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
-        self._features = replace(
-            self._features, lacks=lacks, tables=self._switch.tables, description=self._description
-        )
+        self._features = replace(self._features, lacks=lacks, tables=self._switch.tables, description=self._description)
         if self._description:
             self._note_tried(Tried(self._description, self._features))
         self._ask_meter_features()

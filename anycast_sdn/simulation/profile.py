@@ -27,7 +27,7 @@ from anycast_sdn.description.profile import (
     error_of,
 )
 from anycast_sdn.openflow.abilities import Lack
-from anycast_sdn.openflow.ability_trials import ability_trials
+from anycast_sdn.openflow.ability_trials import ability_trials, lacks_of
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features
@@ -158,7 +158,7 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
     return replace(
         features, **extensions, **others, removed_reports=reports, meters=meters, open_vswitch=open_vswitch,
-        description=description, tables=profile.tables, lacks=tuple(_lacks(profile, layout)),
+        description=description, tables=profile.tables, lacks=_lacks(profile, layout),
     )  # fmt: skip
 
 
@@ -169,12 +169,13 @@ def _answers_for_meters(profile: Profile) -> bool:
     return not any(profile.refuses(*each) or profile.ignores(*each) for each in needed)
 
 
-def _lacks(profile: Profile, layout: Layout) -> Iterator[Lack]:
+def _lacks(profile: Profile, layout: Layout) -> tuple[Lack, ...]:
+    refused = {}
     for trial in ability_trials():
-        refused = next(filter(None, (_refusal(profile, message, layout) for message in trial.messages)), None)
-        if refused:
-            table = None if trial.table is None else layout.table(trial.table)
-            yield Lack(trial.ability, table, error_words(*refused.error))
+        refusals = filter(None, (_refusal(profile, message, layout) for message in trial.messages))
+        if first := next(refusals, None):
+            refused[trial] = error_words(*first.error)
+    return lacks_of(refused, layout)
 
 
 def _takes(profile: Profile, message: Message, layout: Layout) -> bool:

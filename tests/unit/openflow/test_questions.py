@@ -14,7 +14,6 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.core.model import packed
 from anycast_sdn.engines.flow_sweep import requests
 from anycast_sdn.openflow.abilities import Ability
-from anycast_sdn.openflow.ability_trials import ability_trials
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.layout import THREE_TABLES
@@ -145,9 +144,8 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not features.open_vswitch
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [trial for trial in TRIALS.values() if not trial.extension]
-    abilities = [message for trial in ability_trials() for message in trial.messages]
     fallbacks = list(fallback_trials())
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + len(abilities) + len(fallbacks)
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 1 + len(fallbacks), "one for all that roles need"
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
@@ -298,9 +296,10 @@ def test_a_switch_that_does_not_describe_itself_is_tried_each_time() -> None:
 
 def test_what_a_switch_refuses_of_what_its_roles_need_is_known_with_the_reason() -> None:
     ((_, features, _),) = Dialogue(OTHER_SWITCH, BAD_ACTION).results
-    assert {lack.ability for lack in features.lacks if lack.table is not None} == {
-        Ability.SET_IPV4, Ability.SET_IPV6, Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.SELECT_GROUP
-    }  # fmt: skip
+    assert {(lack.ability, lack.table) for lack in features.lacks} == {
+        *((ability, table) for ability in (Ability.MATCH_IPV4, Ability.MATCH_IPV6) for table in range(5)),
+        (Ability.MATCH_NEIGHBOUR_IPV4, 0),
+    }
     assert {lack.why for lack in features.lacks} == {"bad action, bad type"}
 
 
