@@ -145,7 +145,7 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [trial for trial in TRIALS.values() if not trial.extension]
     fallbacks = list(fallback_trials())
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 1 + len(fallbacks), "one for all that roles need"
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 1 + len(fallbacks), "one for what roles need"
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
