@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, EngineName, Side, Subnet
+from anycast_sdn.description.profile import Profile
 
 SECRET: Mapping[str, bool] = {"secret": True}  # of a field: it is shown nowhere, and left out of digests
 
@@ -25,6 +26,7 @@ class Switch:
     server_edge: bool = False
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
     ovsdb: str = ""  # where its database is: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; "": not to be used
+    profile: Profile | None = None  # what the testbed's Open vSwitch plays; None: itself
 
     @property
     def is_edge(self) -> bool:

@@ -16,6 +16,7 @@ from anycast_sdn.core import roles
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
+from anycast_sdn.description.profile_sections import ProfileOrName
 from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
 from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerSettings, Service, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
@@ -184,9 +185,21 @@ class Switch(Section):
         "Left out: connections end by the datapath's own timeouts (in userspace, TCP after 24 h and UDP after 30 s)"
     )
 
+    profile: ProfileOrName | None = optional(
+        "what the testbed's Open vSwitch plays (M28): the name of a profile of docs/hardware.md, or a section. The "
+        "controller ignores it"
+    )
+
     def switch(self, anycast: list[Prefix], place: int) -> model.Switch:
-        role = self.client_edge.role(anycast, place) if self.client_edge else None
-        return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses), self.ovsdb or "")
+        return model.Switch(
+            name=self.name,
+            dpid=self.dpid,
+            client_edge=self.client_edge.role(anycast, place) if self.client_edge else None,
+            server_edge=self.server_edge,
+            addresses=tuple(self.addresses),
+            ovsdb=self.ovsdb or "",
+            profile=self.profile.made() if self.profile else None,
+        )
 
 
 class Link(Section):
