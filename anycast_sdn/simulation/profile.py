@@ -100,7 +100,7 @@ def taken(profile: Profile, message: Message) -> Message | None:
     """
     if profile is ALL_OF_OPENFLOW:
         return message
-    for element, table in _elements(message):
+    for element, table in elements(message):
         if profile.closes_at(*element, table):
             raise Closed(f"{element.kind}: {element.name}")
         if profile.refuses(*element, table):
@@ -190,7 +190,7 @@ def _refusal(profile: Profile, message: Message, layout: Layout) -> NotInProfile
     return None
 
 
-def _elements(message: Message) -> Iterator[tuple[Element, int | None]]:
+def elements(message: Message) -> Iterator[tuple[Element, int | None]]:
     """Everything that a message asks for, and the table of the rule that it is in."""
     yield Element("messages", _NAMES[type(message)]), None
     match message:
