@@ -1,7 +1,7 @@
 """Dialogues with a switch, one question after the other, without waiting for answers.
 
-``Introduction``: what a switch that has just connected supports (``trials``) and holds.  ``SweepRun``: the counters of
-the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
+``Introduction``: what a switch that has just connected supports (``examination``) and holds.  ``SweepRun``: the
+counters of the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from dataclasses import replace
 from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
-from anycast_sdn.openflow.abilities import Lack
-from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.fallback_trials import FallbackTrials
+from anycast_sdn.openflow.examination import Examination
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
@@ -28,7 +26,6 @@ from anycast_sdn.openflow.rules import (
     ReportExpired,
 )
 from anycast_sdn.openflow.tables import Tables
-from anycast_sdn.openflow.trials import Trials
 
 _ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
 _WITHOUT_FLOWS = ((cookie(Kind.TOO_LARGE), COOKIE_KIND_MASK), (0, ~COOKIE_KIND_MASK & (1 << 64) - 1))
@@ -97,7 +94,8 @@ class Introduction:
         elif manages:  # nothing can be tried out, where another controller is the master
             self._skip_trials()
         else:
-            Trials(self._switch, self._features, self._take_features).begin()
+            found = self._description, self._ports, self._features
+            Examination(self._switch, *found, self._take_features).begin()
 
     def _skip_trials(self) -> None:
         """One of them also asks for these reports."""
@@ -105,16 +103,9 @@ class Introduction:
         self._ask_meter_features()
 
     def _take_features(self, features: Features) -> None:
-        FallbackTrials(self._switch, features, self._take_fallbacks).begin()
-
-    def _take_fallbacks(self, features: Features) -> None:
         self._features = features
-        AbilityTrials(self._switch, self._take_lacks, self._ports).begin()
-
-    def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
-        self._features = replace(self._features, lacks=lacks, tables=self._switch.tables, description=self._description)
         if self._description:
-            self._note_tried(Tried(self._description, self._features))
+            self._note_tried(Tried(self._description, features))
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
