@@ -230,9 +230,9 @@ class Controller(Telling):
             self.audits[dpid].expect_missing()
         return self._follow(dpid, reaction, now)
 
-    def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
-        """The switch has answered a flow-mod with an error."""
-        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now), now)
+    def rule_refused(self, dpid: int, cookie: int, now: float, why: str = "", full: bool = False) -> Outcome:
+        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
+        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now, why, full), now)
 
     def group_refused(self, dpid: int, number: int, now: float) -> Outcome:
         """The switch has refused this select group because of its buckets."""

@@ -29,6 +29,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.judgement import Role
 
 
 class Parts:
@@ -99,6 +100,7 @@ class Parts:
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
             choice_of=lambda group, is_v6: self.choices.number(switch, group, is_v6),
+            can_serve=lambda is_v6: self.by_name[switch].is_able(Role.CLIENT_EDGE, is_v6),
             term=lambda: self.by_name[switch].term,
         )
 

@@ -10,7 +10,7 @@ concerns more than one switch is decided by the ``Controller``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.egress import Egress
@@ -23,6 +23,7 @@ from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
+from anycast_sdn.control.role_abilities import RefusedFlows, RoleAbilities
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.share import Noticed, Share
@@ -41,7 +42,7 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.judgement import Judgement, Role, judge, roles
+from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
@@ -72,6 +73,7 @@ class ManagedSwitch:
         self.subnets = network.subnets_of(described.name)
         self.uplinks = network.uplinks_of(described.name)
         self.features = Features()
+        self._abilities = RoleAbilities(described, network.families, lambda: self.features)
         self.fabric_ports: list[int] = []  # to other switches
         connected = network.connected_to(described.name)
         self.mac = described.mac
@@ -82,6 +84,7 @@ class ManagedSwitch:
         self._answers: Answers = before._answers if before else Answers(described, connected, Gateways(network))
         self.engine: Engine = before.engine if before else engine_of(described, network, self._answers, random, decided)
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
+        self._refused_flows = RefusedFlows(self.engine)
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._removed = removed
@@ -151,12 +154,11 @@ class ManagedSwitch:
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
 
-    def judgements(self) -> list[Judgement]:
-        """Of each of its roles; all can be carried out while nothing else is known."""
-        return [judge(role, self.features) for role in roles(self.described)]
+    def judgements(self) -> Sequence[Judgement]:
+        return self._abilities.judgements
 
     def is_able(self, role: Role, v6: bool) -> bool:
-        return (6 if v6 else 4) in judge(role, self.features).able
+        return self._abilities.can(role, v6)
 
     def may_be_there(self, address: Address) -> bool:
         """Is this server taken to be reachable?"""
@@ -240,6 +242,7 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
+        self._refused_flows.forget()
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -450,12 +453,18 @@ class ManagedSwitch:
         """This rule's flow, as another master has told of it: this controller does not decide on it, or not yet."""
         return self.engine.flows.by_number(binding_of(cookie)) if self.share is Share.REST else None
 
-    def rule_refused(self, cookie: int, now: float) -> Reaction:
-        """The switch has answered a flow-mod with an error."""
+    def rule_refused(self, cookie: int, now: float, why: str = "", full: bool = False) -> Reaction:
+        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
         self.refused_at = now
-        if number := binding_of(cookie):
-            return self.engine.rule_refused(number, now)
-        return Reaction(events=[RuleRefused(self.name)])
+        number = binding_of(cookie)
+        if not number:
+            return Reaction(events=[RuleRefused(self.name)])
+        before, flow = self.features, self.engine.flows.by_number(number)
+        if flow and not full:
+            self.features = self._refused_flows.refused(flow, before, why)
+        reaction = self.engine.rule_refused(number, now)
+        reaction.events += self._abilities.degradations() if self.features is not before else ()
+        return reaction
 
     def group_refused(self, number: int) -> list[Message]:
         """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server."""

@@ -74,12 +74,14 @@ class ClientEdge:
         is_announced: Callable[[Prefix], bool] = lambda service: True,
         is_lost: Callable[[Address, str], bool] = lambda server, group: False,
         choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
+        can_serve: Callable[[bool], bool] = lambda is_v6: True,
         term: Callable[[], int] = int,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
         or has it failed for this group?  ``choice_of``: the number of the decision by which a new flow of a
-        group gets its server now, in a family.  ``term``: see ``BindingNumbers``.
+        group gets its server now, in a family.  ``can_serve``: may flows of a family begin at this switch?  ``term``:
+        see ``BindingNumbers``.
         """
         self.role = role
         self._random = random
@@ -87,7 +89,7 @@ class ClientEdge:
         self._is_announced = is_announced
         self._choice_of = choice_of
         self._is_lost = is_lost
-        self._term = term
+        self._can_serve, self._term = can_serve, term
         self.bindings = BindingTable(role.switch_ranges)
         self.ranges = SwitchRanges(role.switch_ranges)
         self.changes = FlowChanges()  # of bindings, for whoever keeps them
@@ -361,6 +363,8 @@ class ClientEdge:
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:
         """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
+        if not self._can_serve(len(key.source) == 16):
+            return Drop.SWITCH_UNABLE
         if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
         if self.bindings.of_client(key.source) >= (self.role.bindings_per_client or MOST_PER_CLIENT):
@@ -379,9 +383,12 @@ class ClientEdge:
         return former if former and former.translated == key.destination else None
 
     def _former(self, key: FlowKey, now: float) -> Binding | None:
-        """The ended flow of this key, if nothing of it is bound now, and no other pair has had its address since."""
+        """The ended flow of this key, if nothing of it is bound now, and no other pair has had its address since.
+
+        None also if the switch would refuse it again.
+        """
         former = self._ended.get(key, now)
-        if former is None or self.bindings.overlaps(key):
+        if former is None or self.bindings.overlaps(key) or not self._can_serve(len(key.source) == 16):
             return None
         return former if self.addresses.pair_of(former.translated, now) == former.pair else None
 

@@ -211,6 +211,7 @@ class Network:
     _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     _mtus: Mapping[str, Mapping[int, int]] = field(init=False, repr=False, compare=False)  # by switch and port
     _engines: frozenset[EngineName] = field(init=False, repr=False, compare=False)
+    _families: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)
@@ -233,6 +234,11 @@ class Network:
     def engines(self) -> frozenset[EngineName]:
         """Of all client edges."""
         return self._engines
+
+    @property
+    def families(self) -> frozenset[int]:
+        """4, 6: those in which subnets and uplinks have addresses."""
+        return self._families
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""
@@ -257,7 +263,10 @@ class Network:
             if mtu:
                 mtus.setdefault(end.switch, {})[end.number] = mtu
         engines = (name for switch in self.switches if switch.client_edge for name in switch.client_edge.engines)
+        gateways = [*(subnet.gateways for subnet in self.subnets), *(uplink.addresses for uplink in self.uplinks)]
+        families = frozenset(6 if gateway.prefix.is_v6 else 4 for some in gateways for gateway in some)
         object.__setattr__(self, "_homes", homes)
+        object.__setattr__(self, "_families", families)
         object.__setattr__(self, "_mtus", mtus)
         object.__setattr__(self, "_engines", frozenset(engines))
         object.__setattr__(self, "_widths", tuple(sorted({key[:2] for key in homes})))

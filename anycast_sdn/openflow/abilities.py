@@ -62,6 +62,8 @@ class Ability(enum.Enum):
     MATCH_BITS_IPV6 = "match_bits_ipv6"
     MATCH_TAG = "match_tag"
     POP_TAG = "pop_tag"
+    FLOWS_IPV4 = "flows_ipv4"  # not tried: found when it refuses the rules of flows one after the other
+    FLOWS_IPV6 = "flows_ipv6"
 
     @property
     def about(self) -> About:
@@ -88,6 +90,7 @@ _BOTH = {  # by the beginning of the names of a pair
     "deliver": "set MACs and decrement the {} in one rule",
     "group_set": "set {} addresses in the buckets of a group",
     "group_deliver": "set {} addresses, MACs and TTL in one bucket of a group",
+    "flows": "hold the rules of {} flows",
 }
 _ABOUT = {
     Ability.TABLE: About("hold rules in all tables of the pipeline"),

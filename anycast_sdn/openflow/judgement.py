@@ -58,6 +58,7 @@ NEEDS: Mapping[Role, Needs] = {
         match_flow=_CLIENTS,
         set=_CLIENTS,
         translate=_CLIENTS,
+        flows=_CLIENTS,
     ),
     Role.SERVER_EDGE: _EDGE
     | _needs(
@@ -77,7 +78,7 @@ _FOLLOWS = {  # when a role cannot be carried out
     Role.SERVER_EDGE: "{}service addresses are not announced here",
     Role.CORE: "{}packets are not sent through it",
 }
-FAMILIES = (4, 6)
+FAMILIES = frozenset((4, 6))
 
 
 class Judgement(NamedTuple):
@@ -87,23 +88,34 @@ class Judgement(NamedTuple):
     able: frozenset[int]  # the families, 4 and 6, in which it can be carried out
     lacks: tuple[Lack, ...]
     fallbacks: tuple[str, ...] = ()  # what the controller does instead of something that the switch lacks, in words
+    families: frozenset[int] = FAMILIES  # in which it has to be
 
     @property
     def is_able(self) -> bool:
-        return len(self.able) == len(FAMILIES)
+        return self.able >= self.families
 
     @property
     def sentence(self) -> str:
         """Its subject is the switch."""
-        if self.is_able:
-            return "; ".join((f"can be a {self.role.value}", *self.fallbacks))
-        only = "" if not self.able else f"IPv{next(iter({*FAMILIES} - self.able))} "
-        why = f"it cannot {_reasons(self.lacks)}"
-        unable = f"cannot be a {self.role.value}{f' for {only.strip()}' * bool(only)}: {why}; {self._follows(only)}"
-        return "; ".join((unable, *self.fallbacks))
+        return "; ".join(filter(None, (self.finding, self.effect, *self.fallbacks)))
 
-    def _follows(self, only: str) -> str:
-        return _FOLLOWS[self.role].format(only)
+    @property
+    def finding(self) -> str:
+        """Its subject is the switch."""
+        if self.is_able:
+            return f"can be a {self.role.value}"
+        only = f" for {self._lost}" if self._lost else ""
+        return f"cannot be a {self.role.value}{only}: it cannot {_reasons(self.lacks)}"
+
+    @property
+    def effect(self) -> str:
+        """What follows; "": it can be what it has to be."""
+        return "" if self.is_able else _FOLLOWS[self.role].format(f"{self._lost} " if self._lost else "")
+
+    @property
+    def _lost(self) -> str:
+        """The family, if it can carry out its role in another one."""
+        return f"IPv{min(self.families - self.able)}" if self.able else ""
 
 
 def roles(switch: Switch) -> tuple[Role, ...]:
@@ -112,12 +124,14 @@ def roles(switch: Switch) -> tuple[Role, ...]:
     return (*edges, Role.CORE)
 
 
-def judge(role: Role, features: Features) -> Judgement:
-    lacks = tuple(lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
+def judge(role: Role, features: Features, families: frozenset[int] = FAMILIES) -> Judgement:
+    """``families``: that the network has; what the switch lacks for others does not matter."""
+    needed = (lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
+    lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
     lost = {lack.ability.about.family for lack in lacks}
-    able = frozenset() if None in lost else frozenset(FAMILIES) - lost
+    able = frozenset() if None in lost else families - lost
     instead = tuple(each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)) if able else ()
-    return Judgement(role, able, lacks, instead)
+    return Judgement(role, able, lacks, instead, families)
 
 
 def _is_needed(lack: Lack, needs: Needs) -> bool:

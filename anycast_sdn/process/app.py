@@ -226,7 +226,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             return
         what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
         self.report(RulesRefused(self.connections.name(dpid), what, reason))
-        self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
+        self._react(self.controller.rule_refused(dpid, cookie, time.monotonic(), reason, full))
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 

@@ -23,6 +23,7 @@ from anycast_sdn.core.events import Event, Reported
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
 from anycast_sdn.openflow.rules import (
@@ -39,7 +40,7 @@ from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
 from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace, TtlExpired
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
-from anycast_sdn.simulation.profile import BARRIER, Closed
+from anycast_sdn.simulation.profile import BARRIER, Closed, NotInProfile
 from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.switch import SimulatedSwitch
 from anycast_sdn.simulation.tracker import Timeouts
@@ -172,7 +173,7 @@ class ControlChannels:
             except TableFull:
                 assert isinstance(message, AddFlow | PutBinding)
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
-                self._rule_refused(name, rule.cookie)
+                self._rule_refused(name, rule.cookie, full=True)
                 continue
             except EqualBuckets:
                 self._refused(name, message)
@@ -180,10 +181,10 @@ class ControlChannels:
             except Closed:
                 self.disconnect(name)
                 return
-            except Refused:
+            except Refused as refused:
                 if self.switches[name].profile is ALL_OF_OPENFLOW:
                     raise
-                self._not_done(name, message)
+                self._not_done(name, message, refused)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
                 self._confirmed(name, message.ticket)
@@ -200,15 +201,16 @@ class ControlChannels:
         if isinstance(message, SetGroup):
             self._group_refused(name, message.group.number)
 
-    def _not_done(self, name: str, message: Message) -> None:
+    def _not_done(self, name: str, message: Message, refused: Refused) -> None:
         """A switch has refused what it does not have by its profile, or what would need that."""
+        why = error_words(*refused.error) if isinstance(refused, NotInProfile) else str(refused)
         match message:
             case AddFlow(rule):
-                self._rule_refused(name, rule.cookie)
+                self._rule_refused(name, rule.cookie, why)
             case PutBinding():
-                self._rule_refused(name, entries.binding(message).cookie)
+                self._rule_refused(name, entries.binding(message).cookie, why)
             case SetGroup() | SetMeter():
-                self._rule_refused(name, 0)
+                self._rule_refused(name, 0, why)
 
     def _confirmed(self, name: str, ticket: int) -> None:
         profile = self.switches[name].profile
@@ -217,8 +219,8 @@ class ControlChannels:
         confirmed = self.controller.confirmed, [(self._dpids[name], ticket)]
         self._clock.after(CONFIRMED_AFTER_S + profile.lateness_s(BARRIER), self._later, *confirmed)
 
-    def _rule_refused(self, name: str, cookie: int) -> None:
-        self._later(self.controller.rule_refused, self._dpids[name], cookie)
+    def _rule_refused(self, name: str, cookie: int, why: str = "", full: bool = False) -> None:
+        self._later(partial(self.controller.rule_refused, why=why, full=full), self._dpids[name], cookie)
 
     def _group_refused(self, name: str, number: int) -> None:
         self._later(self.controller.group_refused, self._dpids[name], number)

@@ -177,6 +177,11 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "gets an ICMP error, or a RST to its SYN.",
         "As for `client_full`: one port takes a large share of the pool.",
     ),
+    "switch_unable": Meaning(
+        "A client began a flow of a family that its switch cannot carry out. The client gets an ICMP error, or a RST "
+        "to its SYN.",
+        "`anycast-sdn health` says what the switch lacks. Connect its clients to another switch, or update it.",
+    ),
     "server_lost": Meaning(
         "A packet of a TCP connection came after its server was lost (`freed`), or after the deadline of a drain. Its "
         "client is sent a RST, and so is its server if that has sent it: each switch answers up to 1,000 a second of "

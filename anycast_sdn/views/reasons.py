@@ -160,8 +160,8 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
     for judgement in switch.judgements():
         if not judgement.is_able:
             yield Reason(
-                "switch.degraded", subject, f"switch {name} {judgement.sentence}",
-                "What this role is for is not served there.", about=judgement.role.value,
+                "switch.degraded", subject, f"switch {name} {judgement.finding}",
+                f"{judgement.effect[:1].upper()}{judgement.effect[1:]}.", about=judgement.role.value,
             )  # fmt: skip
     for question in sorted(switch.unanswered):
         sentence = f"switch {name} does not answer when asked for its {question}"

@@ -112,7 +112,7 @@ class Member:
         self._event(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
-        self._event(self.controller.rule_refused, dpid, cookie)
+        self._event(partial(self.controller.rule_refused, why=reason, full=full), dpid, cookie)
 
     def group_refused(self, dpid: int, number: int) -> None:
         self._event(self.controller.group_refused, dpid, number)

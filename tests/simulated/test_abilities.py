@@ -1,0 +1,123 @@
+"""What follows from what a switch was found to lack: roles withdraw, one family at a time."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, topology
+
+from anycast_sdn.core.groups import Groups
+from anycast_sdn.core.model import UDP
+from anycast_sdn.core.switch_events import SwitchDegraded
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Elements, Profile
+from anycast_sdn.openflow.judgement import Role
+from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.reasons import reasons
+
+ADDRESSES = {False: ("ipv4_src", "ipv4_dst"), True: ("ipv6_src", "ipv6_dst")}
+
+
+def refusing(v6, **tables):
+    """A switch that does not set addresses of a family."""
+    return Profile(refuse=(Elements(set=ADDRESSES[v6], **tables),))
+
+
+def health(net, name):
+    """(sentence, effect) of what this switch cannot do."""
+    found = reasons(net.controller, net.counters, (), "", net.now)
+    return [(each.sentence, each.effect) for each in found if each.code == "switch.degraded" and name in each.sentence]
+
+
+def in_use(net, v6):
+    return client_edge(net).addresses.use(net.now)["ipv6" if v6 else "ipv4"]
+
+
+def test_clients_of_a_switch_that_cannot_set_their_addresses_are_refused_and_the_other_family_is_served(build, v6):
+    net = build("figure1", "as2", switch={"profiles": {"arh1": refusing(v6)}})
+    ask(net, service=SERVICE[v6], protocol=UDP, port=40000)
+    ask(net, service=SERVICE[not v6], protocol=UDP, port=40000)
+    assert [len(flow.translated) == 16 for flow in bindings(net)] == [not v6]
+    assert drops(net, "arh1")["switch_unable"] == 1
+    assert errors(net.host("h1")) == [(1, 0) if v6 else (3, 1)]
+    ((sentence, effect),) = health(net, "arh1")
+    lost = "IPv6" if v6 else "IPv4"
+    assert sentence == (
+        f"switch arh1 cannot be a client edge for {lost}: it cannot set {lost} addresses "
+        "(tables 1 and 3: bad action, bad set type)"
+    )
+    assert effect == f"New {lost} flows of its clients are refused."
+
+
+@contextmanager
+def playing(net, name, profile):
+    """Without connecting anew: after an update of the switch, or what no trial has shown."""
+    net.switches[name].profile = profile
+    yield
+    net.switches[name].profile = ALL_OF_OPENFLOW
+
+
+def ask_often(net, v6):
+    for port in range(40000, 40010):
+        ask(net, service=SERVICE[v6], protocol=UDP, port=port)
+
+
+def test_refused_flows_give_their_addresses_back_and_after_three_in_a_row_the_family_is_refused(build, v6):
+    net = build("figure1", "as2")
+    with playing(net, "arh1", refusing(v6)):
+        ask_often(net, v6)
+    use = in_use(net, v6)
+    assert (use.leased, use.resting) == (0, 0)
+    assert drops(net, "arh1")["rule_refused"] == 3
+    assert drops(net, "arh1")["switch_unable"] == 7
+    assert len(errors(net.host("h1"))) == 7
+    lost = "IPv6" if v6 else "IPv4"
+    says = f"switch arh1 cannot be a client edge for {lost}: it cannot hold the rules of {lost} flows"
+    says += " (bad action, bad set type)"
+    assert [sentence for sentence, _ in health(net, "arh1")] == [says]
+    told = [event.sentence() for event in net.channels.reported if isinstance(event, SwitchDegraded)]
+    assert told == [f"{says}; new {lost} flows of its clients are refused"]
+    ask(net, service=SERVICE[not v6], protocol=UDP, port=40000)
+    assert len(bindings(net)) == 1, "the other family goes on"
+
+
+def test_a_flow_that_is_carried_out_in_between_keeps_the_family(build, v6):
+    net = build("figure1", "as2")
+    for port in range(40000, 40010):
+        with playing(net, "arh1", ALL_OF_OPENFLOW if port % 2 else refusing(v6)):
+            ask(net, service=SERVICE[v6], protocol=UDP, port=port)
+    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    assert len(bindings(net)) == 5
+
+
+def test_a_full_table_is_no_inability(build, v6):
+    net = build("figure1", "as2")
+    with playing(net, "arh1", Profile(rules=0)):
+        ask_often(net, v6)
+    assert drops(net, "arh1")["rule_refused"] == 10
+    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+
+
+def test_a_switch_that_connects_anew_and_takes_the_rules_serves_again(build, v6):
+    net = build("figure1", "as2")
+    with playing(net, "arh1", refusing(v6)):
+        ask_often(net, v6)
+    assert not managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    net.disconnect("arh1")
+    net.connect("arh1")
+    ask(net, service=SERVICE[v6], protocol=UDP, port=40010)
+    assert len(bindings(net)) == 1
+    assert not health(net, "arh1")
+
+
+def test_a_family_that_the_network_does_not_have_is_not_missed(v6):
+    without = topology("figure1")
+    subnets = (
+        replace(subnet, gateways=tuple(each for each in subnet.gateways if each.prefix.is_v6 is not v6))
+        for subnet in without.subnets
+    )
+    net = SimulatedNetwork(
+        replace(without, subnets=tuple(subnets), hosts=()), Groups(), profiles={"arh1": refusing(v6)}
+    )
+    assert managed(net, "arh1").features.lacks
+    assert not health(net, "arh1")
