@@ -78,7 +78,8 @@ _FOLLOWS = {  # when a role cannot be carried out
     Role.SERVER_EDGE: "{}service addresses are not announced here",
     Role.CORE: "{}packets are not sent through it",
 }
-FAMILIES = frozenset((4, 6))
+FAMILIES = (4, 6)
+_ALL_FAMILIES = frozenset(FAMILIES)
 
 
 class Judgement(NamedTuple):
@@ -88,7 +89,7 @@ class Judgement(NamedTuple):
     able: frozenset[int]  # the families, 4 and 6, in which it can be carried out
     lacks: tuple[Lack, ...]
     fallbacks: tuple[str, ...] = ()  # what the controller does instead of something that the switch lacks, in words
-    families: frozenset[int] = FAMILIES  # in which it has to be
+    families: frozenset[int] = _ALL_FAMILIES  # in which it has to be
 
     @property
     def is_able(self) -> bool:
@@ -124,7 +125,7 @@ def roles(switch: Switch) -> tuple[Role, ...]:
     return (*edges, Role.CORE)
 
 
-def judge(role: Role, features: Features, families: frozenset[int] = FAMILIES) -> Judgement:
+def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILIES) -> Judgement:
     """``families``: that the network has; what the switch lacks for others does not matter."""
     needed = (lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
