@@ -13,15 +13,18 @@ from typing import NamedTuple, TypeAlias
 from anycast_sdn.description.profile import (
     ACTIONS,
     EXPERIMENTER,
+    FAMILIES,
     FLAGS,
     GROUPS,
     INSTRUCTIONS,
     MATCH_FIELDS,
     MESSAGES,
     MULTIPARTS,
+    NO_RULE,
     PORTS,
     Kind,
     OpenFlowError,
+    Place,
 )
 
 VERSION = 4  # OpenFlow 1.3
@@ -31,10 +34,11 @@ HEADER = struct.Struct("!BBHI")
 ADD, MODIFY, MODIFY_STRICT, DELETE, DELETE_STRICT = range(5)  # commands of a flow-mod; the first three of a group-mod
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIHxx")
 _BASIC = 0x8000  # OFPXMC_OPENFLOW_BASIC
+_ETH_TYPE = b"\x80\0\x0a\x02"  # how that field begins
 _GOTO, _WRITES, _APPLIES = 1, 3, 4
 _OUTPUT, _SET_FIELD = 0, 25
 
-Keeps: TypeAlias = Callable[[Kind, str, "int | None"], bool]  # kind, name, table: does this element stay?
+Keeps: TypeAlias = Callable[[Kind, str, Place], bool]  # does this element stay?
 
 
 class FlowMod(NamedTuple):
@@ -57,6 +61,11 @@ class FlowMod(NamedTuple):
     @property
     def key(self) -> tuple[int, int, frozenset[bytes]]:
         return self.table, self.priority, self.match
+
+    @property
+    def place(self) -> Place:
+        found = next((field for field in self.match if field.startswith(_ETH_TYPE)), b"")
+        return Place(self.table, FAMILIES.get(int.from_bytes(found[4:6], "big")))
 
     @property
     def puts(self) -> bool:
@@ -106,49 +115,49 @@ def kept(message: bytes, keeps: Keeps) -> bytes:
     """
     name = name_of(message)
     if name is not None:
-        keeps("messages", name, None)
+        keeps("messages", name, NO_RULE)
     if message[1] == FLOW_MOD:
         return _kept_of_flow_mod(message, keeps)
     if message[1] == GROUP_MOD:
         return _kept_of_group_mod(message, keeps)
     if message[1] == PACKET_OUT:
         (length,) = struct.unpack_from("!H", message, 16)
-        actions = _kept_of_actions(message[24 : 24 + length], keeps, None)
+        actions = _kept_of_actions(message[24 : 24 + length], keeps, NO_RULE)
         start = message[:16] + len(actions).to_bytes(2, "big") + message[18:24]
         return with_length(start + actions + message[24 + length :])
     if message[1] == MULTIPART_REQUEST:
-        keeps("multipart", multipart_of(message), None)
+        keeps("multipart", multipart_of(message), NO_RULE)
     return message
 
 
 def _kept_of_flow_mod(message: bytes, keeps: Keeps) -> bytes:
     flow = read_flow_mod(message)
-    table = flow.table
+    place = flow.place
     for field in flow.match:
         name, masked = field_name(field)
-        keeps("match", name, table)
+        keeps("match", name, place)
         if masked:
-            keeps("masks", name, table)
+            keeps("masks", name, place)
     if not flow.puts:
         return message
     flags = sum(
         bit
         for bit in (1 << number for number in range(16))
-        if flow.flags & bit and (bit not in FLAGS or keeps("flags", FLAGS[bit], table))
+        if flow.flags & bit and (bit not in FLAGS or keeps("flags", FLAGS[bit], place))
     )
-    idle = flow.idle_timeout if not flow.idle_timeout or keeps("timeouts", "idle", table) else 0
-    hard = flow.hard_timeout if not flow.hard_timeout or keeps("timeouts", "hard", table) else 0
+    idle = flow.idle_timeout if not flow.idle_timeout or keeps("timeouts", "idle", place) else 0
+    hard = flow.hard_timeout if not flow.hard_timeout or keeps("timeouts", "hard", place) else 0
     head = (*flow[:4], idle, hard, *flow[6:10], flags)
     end = len(message) - len(flow.instructions)
     before = message[: HEADER.size] + _FLOW_MOD.pack(*head) + message[HEADER.size + _FLOW_MOD.size : end]
-    return with_length(before + b"".join(_kept_instructions(flow.instructions, keeps, table)))
+    return with_length(before + b"".join(_kept_instructions(flow.instructions, keeps, place)))
 
 
-def _kept_instructions(instructions: bytes, keeps: Keeps, table: int) -> Iterator[bytes]:
+def _kept_instructions(instructions: bytes, keeps: Keeps, place: Place) -> Iterator[bytes]:
     for kind, instruction in _parts(instructions):
-        stays = keeps("instructions", INSTRUCTIONS.get(kind, EXPERIMENTER), table)
+        stays = keeps("instructions", INSTRUCTIONS.get(kind, EXPERIMENTER), place)
         if kind in (_WRITES, _APPLIES):
-            instruction = _with_size(instruction[:8] + _kept_of_actions(instruction[8:], keeps, table))
+            instruction = _with_size(instruction[:8] + _kept_of_actions(instruction[8:], keeps, place))
         if stays:
             yield instruction
 
@@ -157,32 +166,32 @@ def _kept_of_group_mod(message: bytes, keeps: Keeps) -> bytes:
     (command,) = struct.unpack_from("!H", message, 8)
     if command not in (ADD, MODIFY):
         return message
-    keeps("groups", GROUPS.get(message[10], EXPERIMENTER), None)
+    keeps("groups", GROUPS.get(message[10], EXPERIMENTER), NO_RULE)
     buckets, at = [], 16
     while at < len(message):
         (length,) = struct.unpack_from("!H", message, at)
         bucket = message[at : at + length]
-        actions = _kept_of_actions(bucket[16:], keeps, None, in_bucket=True)
+        actions = _kept_of_actions(bucket[16:], keeps, NO_RULE, in_bucket=True)
         buckets.append((16 + len(actions)).to_bytes(2, "big") + bucket[2:16] + actions)
         at += length
     return with_length(message[:16] + b"".join(buckets))
 
 
-def _kept_of_actions(actions: bytes, keeps: Keeps, table: int | None, in_bucket: bool = False) -> bytes:
-    return b"".join(each for kind, each in _parts(actions) if _stays(kind, each, keeps, table, in_bucket))
+def _kept_of_actions(actions: bytes, keeps: Keeps, place: Place, in_bucket: bool = False) -> bytes:
+    return b"".join(each for kind, each in _parts(actions) if _stays(kind, each, keeps, place, in_bucket))
 
 
-def _stays(kind: int, action: bytes, keeps: Keeps, table: int | None, in_bucket: bool) -> bool:
+def _stays(kind: int, action: bytes, keeps: Keeps, place: Place, in_bucket: bool) -> bool:
     name = ACTIONS.get(kind, EXPERIMENTER)
-    stays = [keeps("actions", name, table)]
+    stays = [keeps("actions", name, place)]
     if in_bucket:
-        stays.append(keeps("bucket_actions", name, table))
+        stays.append(keeps("bucket_actions", name, place))
     if kind == _SET_FIELD:
-        stays.append(keeps("set", field_name(action[4:])[0], table))
+        stays.append(keeps("set", field_name(action[4:])[0], place))
     if kind == _OUTPUT:
         (port,) = struct.unpack_from("!I", action, 4)
         if port in PORTS:
-            stays.append(keeps("ports", PORTS[port], table))
+            stays.append(keeps("ports", PORTS[port], place))
     return all(stays)
 
 

@@ -23,6 +23,7 @@ from anycast_sdn.description.profile import (
     TABLE_FULL,
     Kind,
     OpenFlowError,
+    Place,
     Profile,
     error_of,
 )
@@ -104,15 +105,15 @@ class PlayedSwitch:
             self._changed[wire.xid_of(message)] = message[:QUOTED]
         return Answer(changed)
 
-    def _refuses(self, kind: Kind, name: str, table: int | None) -> bool:
-        if self.profile.closes_at(kind, name, table):
+    def _refuses(self, kind: Kind, name: str, place: Place) -> bool:
+        if self.profile.closes_at(kind, name, place):
             raise _Closes
-        if self.profile.refuses(kind, name, table):
+        if self.profile.refuses(kind, name, place):
             raise _Refused(error_of(kind, name))
         return True
 
-    def _keeps(self, kind: Kind, name: str, table: int | None) -> bool:
-        return not self.profile.ignores(kind, name, table)
+    def _keeps(self, kind: Kind, name: str, place: Place) -> bool:
+        return not self.profile.ignores(kind, name, place)
 
     def _swallows(self, message: bytes) -> bool:
         name = wire.name_of(message)

@@ -37,6 +37,7 @@ PORTS: Mapping[int, str] = {  # §7.2.1: reserved ones, as the port of an output
     0xFFFFFFFD: "controller", 0xFFFFFFFE: "local",
 }  # fmt: skip
 GROUPS: Mapping[int, str] = {0: "all", 1: "select", 2: "indirect", 3: "ff"}  # §7.3.4.2
+FAMILIES: Mapping[int, int] = {0x0800: 4, 0x86DD: 6}  # by the eth_type that a rule matches
 FLAGS: Mapping[int, str] = {  # of a flow-mod, §7.3.4.1
     1: "send_flow_rem", 2: "check_overlap", 4: "reset_counts", 8: "no_pkt_counts", 16: "no_byt_counts"
 }  # fmt: skip
@@ -105,13 +106,24 @@ NO_ROLES = OpenFlowError(11, 1)  # role request failed: unsupported
 BAD_EXPERIMENTER = OpenFlowError(1, 3)
 
 
+class Place(NamedTuple):
+    """Where an element stands."""
+
+    table: int | None = None  # of the rule; None: the message is no rule
+    family: int | None = None  # 4 or 6, of packets that the rule matches; None: of both, or the message is no rule
+
+
+NO_RULE = Place()
+
+
 @dataclass(frozen=True, slots=True)
 class Elements:
     """Elements of messages, by their kinds.  A message has this in common with it if it has one of them.
 
     ``match``: fields that rules match; ``masks``: the same, under a mask, also that of a prefix; ``set``: fields that
     actions set; ``bucket_actions``: those in the buckets of groups; ``ports``: reserved ports of outputs.
-    ``tables``: only rules there are meant; none: rules everywhere, and other messages.
+    ``tables``: only rules there are meant; none: rules everywhere, and other messages.  ``family``: only rules that
+    match packets of IPv4, or of IPv6; None: all.
     """
 
     match: tuple[str, ...] = ()
@@ -127,10 +139,12 @@ class Elements:
     messages: tuple[str, ...] = ()
     multipart: tuple[str, ...] = ()
     tables: tuple[int, ...] = ()
+    family: int | None = None
 
-    def has(self, kind: Kind, name: str, table: int | None) -> bool:
-        """``table``: of the rule; None: the message is no rule."""
-        return (not self.tables or table in self.tables) and name in getattr(self, kind)
+    def has(self, kind: Kind, name: str, place: Place) -> bool:
+        if (self.tables and place.table not in self.tables) or self.family not in (None, place.family):
+            return False
+        return name in getattr(self, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,14 +184,14 @@ class Profile:
     groups: int | None = None
     meters: int | None = None
 
-    def refuses(self, kind: Kind, name: str, table: int | None = None) -> bool:
-        return _any_has(self.refuse, kind, name, table)
+    def refuses(self, kind: Kind, name: str, place: Place = NO_RULE) -> bool:
+        return _any_has(self.refuse, kind, name, place)
 
-    def ignores(self, kind: Kind, name: str, table: int | None = None) -> bool:
-        return _any_has(self.ignore, kind, name, table)
+    def ignores(self, kind: Kind, name: str, place: Place = NO_RULE) -> bool:
+        return _any_has(self.ignore, kind, name, place)
 
-    def closes_at(self, kind: Kind, name: str, table: int | None = None) -> bool:
-        return _any_has(self.close, kind, name, table)
+    def closes_at(self, kind: Kind, name: str, place: Place = NO_RULE) -> bool:
+        return _any_has(self.close, kind, name, place)
 
     def lateness_s(self, message: str) -> float:
         return sum(late.seconds for late in self.late if late.message == message)
@@ -186,8 +200,8 @@ class Profile:
 ALL_OF_OPENFLOW = Profile()
 
 
-def _any_has(several: Collection[Elements], kind: Kind, name: str, table: int | None) -> bool:
-    return any(elements.has(kind, name, table) for elements in several)
+def _any_has(several: Collection[Elements], kind: Kind, name: str, place: Place) -> bool:
+    return any(elements.has(kind, name, place) for elements in several)
 
 
 def error_of(kind: Kind, name: str) -> OpenFlowError:

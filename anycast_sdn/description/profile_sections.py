@@ -18,12 +18,12 @@ from anycast_sdn.description.text import shown
 from anycast_sdn.description.values import Form, NotOfForm
 
 
-def _one_of(names: tuple[str, ...]) -> Form:
+def _one_of(names: tuple[str | int, ...]) -> Form:
     known = list(dict.fromkeys(names))
 
     def read(value: object) -> object:
         if value not in known:
-            raise NotOfForm(f"is none of {', '.join(known)}")
+            raise NotOfForm(f"is none of {', '.join(map(str, known))}")
         return value
 
     return Form(read, {"enum": known})
@@ -62,6 +62,9 @@ class Elements(Setting):
         "multipart requests, such as table_features"
     )
     tables: list[_Table] = list_of("only rules in these tables of the switch are meant. Left out: all of them")
+    family: Annotated[int, _one_of((4, 6))] | None = optional(
+        "only rules that match packets of IPv4 (4) or of IPv6 (6) are meant. Left out: all of them"
+    )
 
 
 def _without_match(ignored: list[Elements]) -> list[Elements]:

@@ -16,13 +16,16 @@ from anycast_sdn.description.profile import (
     ALL_OF_OPENFLOW,
     ERRORS,
     EXPERIMENTER,
+    FAMILIES,
     GOTO_NOWHERE,
     MATCH_FIELDS,
+    NO_RULE,
     OUT_OF_GROUPS,
     OUT_OF_METERS,
     PORTS,
     Kind,
     OpenFlowError,
+    Place,
     Profile,
     error_of,
 )
@@ -44,6 +47,7 @@ from anycast_sdn.openflow.rules import (
     DeleteGroup,
     DeleteMeter,
     EndConnection,
+    Field,
     FlowRule,
     Message,
     Output,
@@ -100,10 +104,10 @@ def taken(profile: Profile, message: Message) -> Message | None:
     """
     if profile is ALL_OF_OPENFLOW:
         return message
-    for element, table in elements(message):
-        if profile.closes_at(*element, table):
+    for element, place in elements(message):
+        if profile.closes_at(*element, place):
             raise Closed(f"{element.kind}: {element.name}")
-        if profile.refuses(*element, table):
+        if profile.refuses(*element, place):
             raise NotInProfile(error_of(*element), f"{element.kind}: {element.name}")
     if profile.ignores("messages", _NAMES[type(message)]):
         return None
@@ -190,20 +194,25 @@ def _refusal(profile: Profile, message: Message, layout: Layout) -> NotInProfile
     return None
 
 
-def elements(message: Message) -> Iterator[tuple[Element, int | None]]:
-    """Everything that a message asks for, and the table of the rule that it is in."""
-    yield Element("messages", _NAMES[type(message)]), None
+def elements(message: Message) -> Iterator[tuple[Element, Place]]:
+    """Everything that a message asks for, and where."""
+    yield Element("messages", _NAMES[type(message)]), NO_RULE
     match message:
         case AddFlow(rule):
-            yield from ((element, rule.table) for element in _of_rule(rule))
+            yield from ((element, _place(rule)) for element in _of_rule(rule))
         case DeleteFlow(rule):
-            yield from ((element, rule.table) for element in _of_match(rule))
+            yield from ((element, _place(rule)) for element in _of_match(rule))
         case SetGroup(group):
-            yield Element("groups", _SELECT), None
+            yield Element("groups", _SELECT), NO_RULE
             for bucket in group.buckets:
-                yield from ((element, None) for element in _of_actions(bucket.actions, True))
+                yield from ((element, NO_RULE) for element in _of_actions(bucket.actions, True))
         case PacketOut(_, _, actions):
-            yield from ((element, None) for element in _of_actions(actions))
+            yield from ((element, NO_RULE) for element in _of_actions(actions))
+
+
+def _place(rule: FlowRule) -> Place:
+    families = (family for number, family in FAMILIES.items() if Field("eth_type", number) in rule.match)
+    return Place(rule.table, next(families, None))
 
 
 def _of_rule(rule: FlowRule) -> Iterator[Element]:
@@ -269,12 +278,14 @@ def _field(name: str) -> str:
 def _left_of_rule(profile: Profile, rule: FlowRule) -> FlowRule:
     """The rule without what the switch leaves out of it."""
 
+    place = _place(rule)
+
     def leaves_out(kind: Kind, name: str) -> bool:
-        return profile.ignores(kind, name, rule.table)
+        return profile.ignores(kind, name, place)
 
     return replace(
         rule,
-        actions=_left_of(profile, rule.actions, table=rule.table) * (not leaves_out("instructions", "apply_actions")),
+        actions=_left_of(profile, rule.actions, place=place) * (not leaves_out("instructions", "apply_actions")),
         goto=None if leaves_out("instructions", "goto_table") else rule.goto,
         meter=None if leaves_out("instructions", "meter") else rule.meter,
         idle_timeout=0 if leaves_out("timeouts", "idle") else rule.idle_timeout,
@@ -284,10 +295,10 @@ def _left_of_rule(profile: Profile, rule: FlowRule) -> FlowRule:
 
 
 def _left_of(
-    profile: Profile, actions: tuple[Action, ...], in_bucket: bool = False, table: int | None = None
+    profile: Profile, actions: tuple[Action, ...], in_bucket: bool = False, place: Place = NO_RULE
 ) -> tuple[Action, ...]:
     return tuple(
         action
         for action in actions
-        if not any(profile.ignores(*element, table) for element in _of_action(action, in_bucket))
+        if not any(profile.ignores(*element, place) for element in _of_action(action, in_bucket))
     )

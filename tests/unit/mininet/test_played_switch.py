@@ -17,6 +17,7 @@ from anycast_sdn.description.profile import (
     Elements,
     Kind,
     OpenFlowError,
+    Place,
     Profile,
     error_of,
 )
@@ -88,15 +89,15 @@ def _bytes(message: Message) -> bytes:
 
 @pytest.mark.parametrize("message", _MESSAGES, ids=lambda message: type(message).__name__)
 def test_the_bytes_of_a_message_have_the_elements_of_its_value(message: Message) -> None:
-    found: set[tuple[Kind, str, int | None]] = set()
+    found: set[tuple[Kind, str, Place]] = set()
 
-    def note(kind: Kind, name: str, table: int | None) -> bool:
-        found.add((kind, name, table))
+    def note(kind: Kind, name: str, place: Place) -> bool:
+        found.add((kind, name, place))
         return True
 
     whole = _bytes(message)
     assert wire.kept(whole, note) == whole
-    assert found == {(*element, table) for element, table in profiles.elements(message)}
+    assert found == {(*element, place) for element, place in profiles.elements(message)}
 
 
 def _refused(answer: Answer) -> OpenFlowError:

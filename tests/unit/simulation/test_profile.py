@@ -6,7 +6,7 @@ import pytest
 
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description import profile_sections
-from anycast_sdn.description.profile import ERRORS, OUT_OF_GROUPS, Elements, Profile
+from anycast_sdn.description.profile import ERRORS, OUT_OF_GROUPS, Elements, Place, Profile
 from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.abilities import Ability
 from anycast_sdn.openflow.entry import rule_of
@@ -52,6 +52,16 @@ def test_a_refusal_of_one_table_leaves_the_others_as_they_are() -> None:
     here = Profile(refuse=(Elements(actions=("dec_nw_ttl",), tables=(route.table,)),))
     with pytest.raises(NotInProfile):
         SimulatedSwitch(profile=here).apply(AddFlow(route), 0.0)
+
+
+def test_a_refusal_of_one_family_leaves_the_other_as_it_is() -> None:
+    SimulatedSwitch(profile=Profile(refuse=(Elements(actions=("dec_nw_ttl",), family=6),))).apply(
+        AddFlow(_route()), 0.0
+    )
+    with pytest.raises(NotInProfile):
+        SimulatedSwitch(profile=Profile(refuse=(Elements(actions=("dec_nw_ttl",), family=4),))).apply(
+            AddFlow(_route()), 0.0
+        )
 
 
 def test_what_a_profile_ignores_is_listed_and_not_done() -> None:
@@ -116,9 +126,9 @@ def test_a_profile_in_a_file_is_added_to_the_one_that_it_is_like(tmp_path) -> No
     mine = profile_sections.load(str(file))
     assert mine.tables == 3
     assert mine.hardware == "Aruba 3810M"
-    assert mine.refuses("actions", "dec_nw_ttl", 4)
-    assert mine.refuses("set", "ipv6_src", 2)
-    assert not mine.refuses("set", "ipv6_src", 1)
+    assert mine.refuses("actions", "dec_nw_ttl", Place(4))
+    assert mine.refuses("set", "ipv6_src", Place(2))
+    assert not mine.refuses("set", "ipv6_src", Place(1))
 
 
 @pytest.mark.parametrize(
