@@ -345,12 +345,12 @@ class Controller(Telling):
         probe(probes, out)
         return out
 
-    def tick_switch(self, dpid: int, now: float) -> Outcome:
+    def tick_switch(self, dpid: int, now: float, is_heard: bool = True) -> Outcome:
         """What time brings for one switch: its neighbours, egress routes, throttled ports.
 
         Apart from ``tick``, so that a fault in the state of one switch does not stop the others.
         """
-        return self._follow(dpid, self.switches[dpid].tick(now), now)
+        return self._follow(dpid, self.switches[dpid].tick(now, is_heard), now)
 
     def tick_flows(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
         """What time brings for up to ``most`` flows of one switch → is there more to do now?  With every tick."""

@@ -488,10 +488,11 @@ class ManagedSwitch:
         """Begin to read the counters of flows' rules, if that is due."""
         return self.engine.begin_sweep(now) if self.decides_on_flows else None
 
-    def tick(self, now: float) -> Reaction:
+    def tick(self, now: float, is_heard: bool = True) -> Reaction:
+        """``is_heard``: does it answer, and whoever passes on what it sends?"""
         if not self.synchronised:
             return Reaction()
-        reaction = self.hosts.follow(self.neighbours.tick(now), now)
+        reaction = self.hosts.follow(self.neighbours.tick(now, is_heard), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)

@@ -162,6 +162,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         """Has it not answered an echo request in time?"""
         return self.is_admitted and self._echoes.are_owed
 
+    @property
+    def is_silent(self) -> bool:
+        """As ``owes_answer``, after the shortest time."""
+        return self.is_admitted and self._echoes.are_awaited
+
     def doubt(self, unheard: bool) -> None:
         """Something that it had to send or report has not come.  ``unheard``: nothing of what it had to."""
         if self.is_admitted and unheard and self._echoes.seem_gone:

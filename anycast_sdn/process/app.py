@@ -392,7 +392,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:
-        self._react(self.controller.tick_switch(dpid, now))
+        is_heard = self.connections.is_heard(dpid) and not (self.sharing and self.sharing.owes(dpid))
+        self._react(self.controller.tick_switch(dpid, now, is_heard))
+        if self.controller.switches[dpid].neighbours.doubts_switch:
+            self.connections.ask([dpid])
         for _ in range(FLOW_TURNS):
             out, more = self.controller.tick_flows(dpid, time.monotonic(), FLOWS_AT_ONCE)
             self._react(out)

@@ -149,6 +149,11 @@ class Connections:
         switch = self.channels.get(dpid)
         return switch is not None and switch.owes_answer
 
+    def is_heard(self, dpid: int) -> bool:
+        """Has it answered all that it was asked before the last tick?"""
+        switch = self.channels.get(dpid)
+        return switch is None or not switch.is_silent
+
     def ask(self, dpids: Iterable[int]) -> None:
         """Whether these answer; see ``owing``."""
         for switch in filter(None, map(self.channels.get, dpids)):
