@@ -3,7 +3,8 @@
 Rules that it keeps:
 - A switch always announces what the network file gives it: its own addresses, its subnets and its translation
   prefixes.
-- A server edge announces an ANY/n as long as it is *able* to serve it: a server behind it takes new flows (M8).
+- A server edge announces an ANY/n as long as it is *able* to serve it: a server behind it takes new flows (M8).  None
+  does where the switch cannot be a server edge in that family (``Selecting``).
 - An ANY/n that it withdraws while it could still deliver packets is *retiring* there for ``RETIRE_S``: routers at
   uplinks go on sending until they have processed the withdrawal, and these packets still reach a server.
 - An event that may change whether a switch is able puts the switch and the ANY/n into a queue (``recheck``).  ``judge``
@@ -19,7 +20,6 @@ from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Network
-from anycast_sdn.openflow.judgement import Role
 
 RETIRE_S = 5.0  # routers at uplinks have this long to process the withdrawal of an ANY/n
 _NONE: frozenset[str] = frozenset()
@@ -100,11 +100,7 @@ class Announcements:
             switch = switches[dpid]
             switch.reconciler.recheck_service(service)
             group = groups.owner(service)
-            able = (
-                group is not None
-                and switch.is_able(Role.SERVER_EDGE, service.is_v6)
-                and bool(switch.serving.wanted(group, service.is_v6))
-            )
+            able = group is not None and bool(switch.serving.wanted(group, service.is_v6))
             self._set_able(switch.name, service, able, now)
 
     def _set_able(self, switch: str, service: Prefix, able: bool, now: float) -> None:

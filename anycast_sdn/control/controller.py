@@ -156,7 +156,7 @@ class Controller(Telling):
     def _compare(self, switch: ManagedSwitch, now: float) -> Outcome:
         """All that the switch holds has been read: begin to compare it with what is wanted."""
         name = switch.name
-        if self.discovery.connected(name, now):
+        if self.discovery.connected(name, now) | switch.abilities.pop_changed():
             self._relinked()
         messages = switch.end_reading(now)
         self.slices.compare(switch.dpid)
@@ -236,10 +236,10 @@ class Controller(Telling):
 
     def group_refused(self, dpid: int, number: int, now: float) -> Outcome:
         """The switch has refused this select group because of its buckets."""
-        if not (messages := self.switches[dpid].group_refused(number)):
-            return Outcome()
-        self.slices.compare(dpid)
-        return self._follow(dpid, Reaction(messages), now)
+        reaction = self.switches[dpid].group_refused(number)
+        if reaction.messages:
+            self.slices.compare(dpid)
+        return self._follow(dpid, reaction, now)
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outcome:
         switch = self.switches[dpid]
@@ -454,6 +454,9 @@ class Controller(Telling):
             return Outcome.at(dpid, reaction)
         out = Outcome()
         if reaction.changed:
+            if switch.abilities.pop_changed():
+                self._relinked()
+                self._recheck_services_of(switch)
             self.losses.flows_changed(switch.name)
             for address in switch.hosts.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))

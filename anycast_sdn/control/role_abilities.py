@@ -8,14 +8,13 @@ use up no addresses.  A full table says nothing about the next flow.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.model import Switch
 from anycast_sdn.engines.engine import Engine
-from anycast_sdn.openflow.abilities import Ability, Lack
+from anycast_sdn.openflow.abilities import Lack, of_family
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Judgement, Role, judge, roles
 
@@ -32,6 +31,8 @@ class RoleAbilities:
         self._known: Features | None = None  # that the following are about
         self._judgements: tuple[Judgement, ...] = ()
         self._able: dict[Role, frozenset[int]] = {}
+        self._look()
+        self._popped = self._able
 
     @property
     def judgements(self) -> Sequence[Judgement]:
@@ -44,9 +45,15 @@ class RoleAbilities:
         self._look()
         return (6 if v6 else 4) in self._able[role]
 
-    def degradations(self) -> list[Event]:
-        """What is told of the roles that it cannot carry out."""
-        unable = (judgement for judgement in self.judgements if not judgement.is_able)
+    def pop_changed(self) -> bool:
+        """Can it carry out more or less since the last call?"""
+        self._look()
+        changed, self._popped = self._able != self._popped, self._able
+        return changed
+
+    def degradations(self, before: Sequence[Judgement]) -> list[Event]:
+        """What is told of the roles that it cannot carry out; ``before``: what has been told."""
+        unable = (judgement for judgement in self.judgements if not judgement.is_able and judgement not in before)
         return [SwitchDegraded(self._name, each.role.value, each.sentence) for each in unable]
 
     def _look(self) -> None:
@@ -58,28 +65,36 @@ class RoleAbilities:
             self._able = {role: judge(role, features).able for role in Role}
 
 
-class RefusedFlows:
-    """Flows whose rules the switch has refused one after the other, in each family."""
+class Refusals:
+    """What the switch has refused of what it has to hold, since it connected, and what is found by that."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._last = {False: 0, True: 0}  # the number of the last one
-        self._in_a_row = {False: 0, True: 0}
+        self._last = {False: 0, True: 0}  # the number of the last flow, by family
+        self._in_a_row = {False: 0, True: 0}  # flows, one after the other
+        self._groups: set[int] = set()  # numbers of those that had equal buckets
+        self._has_equal_buckets = True
 
-    def forget(self) -> None:
-        """It has connected anew: perhaps it does not refuse them any more."""
+    def connected(self, features: Features) -> None:
+        """Perhaps it does not refuse them any more."""
         self._in_a_row = {False: 0, True: 0}
+        self._groups.clear()
+        self._has_equal_buckets = features.equal_buckets
 
-    def refused(self, flow: Binding, features: Features, why: str) -> Features:
-        """Before the flow ends.  → what is known of the switch now."""
+    def group(self, number: int, v6: bool) -> Lack | None:
+        """Of a select group.  It may have been sent with equal buckets, for the last time."""
+        if self._has_equal_buckets and number not in self._groups:
+            self._groups.add(number)
+            return None
+        return Lack(of_family("group_deliver", v6), None, "it has refused the group of a service")
+
+    def flow(self, flow: Binding, why: str) -> Lack | None:
+        """Before the flow ends.  → what is found by that."""
         v6 = len(flow.translated) == 16
         served = any(self._is_served(number, v6) for number in self._between(self._last[v6], flow.number))
         self._in_a_row[v6] = 1 if served else self._in_a_row[v6] + (flow.number != self._last[v6])
         self._last[v6] = flow.number
-        ability = Ability.FLOWS_IPV6 if v6 else Ability.FLOWS_IPV4
-        if self._in_a_row[v6] < IN_A_ROW or any(lack.ability is ability for lack in features.lacks):
-            return features
-        return replace(features, lacks=(*features.lacks, Lack(ability, None, why)))
+        return Lack(of_family("flows", v6), None, why) if self._in_a_row[v6] >= IN_A_ROW else None
 
     def _between(self, last: int, number: int) -> range:
         """A few of the numbers that were given since: they grow, and in a row there are hardly any others."""

@@ -23,7 +23,7 @@ from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
-from anycast_sdn.control.role_abilities import RefusedFlows, RoleAbilities
+from anycast_sdn.control.role_abilities import Refusals, RoleAbilities
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.share import Noticed, Share
@@ -39,6 +39,7 @@ from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
 from anycast_sdn.openflow import frames
+from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
@@ -73,7 +74,7 @@ class ManagedSwitch:
         self.subnets = network.subnets_of(described.name)
         self.uplinks = network.uplinks_of(described.name)
         self.features = Features()
-        self._abilities = RoleAbilities(described, network.families, lambda: self.features)
+        self.abilities = RoleAbilities(described, network.families, lambda: self.features)
         self.fabric_ports: list[int] = []  # to other switches
         connected = network.connected_to(described.name)
         self.mac = described.mac
@@ -84,7 +85,7 @@ class ManagedSwitch:
         self._answers: Answers = before._answers if before else Answers(described, connected, Gateways(network))
         self.engine: Engine = before.engine if before else engine_of(described, network, self._answers, random, decided)
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
-        self._refused_flows = RefusedFlows(self.engine)
+        self._refusals = Refusals(self.engine)
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._removed = removed
@@ -155,10 +156,10 @@ class ManagedSwitch:
         return self.neighbours.get(address) is not None
 
     def judgements(self) -> Sequence[Judgement]:
-        return self._abilities.judgements
+        return self.abilities.judgements
 
     def is_able(self, role: Role, v6: bool) -> bool:
-        return self._abilities.can(role, v6)
+        return self.abilities.can(role, v6)
 
     def may_be_there(self, address: Address) -> bool:
         """Is this server taken to be reachable?"""
@@ -242,7 +243,7 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
-        self._refused_flows.forget()
+        self._refusals.connected(features)
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -459,19 +460,34 @@ class ManagedSwitch:
         number = binding_of(cookie)
         if not number:
             return Reaction(events=[RuleRefused(self.name)])
-        before, flow = self.features, self.engine.flows.by_number(number)
-        if flow and not full:
-            self.features = self._refused_flows.refused(flow, before, why)
+        flow = self.engine.flows.by_number(number)
+        lack = self._refusals.flow(flow, why) if flow and not full else None
         reaction = self.engine.rule_refused(number, now)
-        reaction.events += self._abilities.degradations() if self.features is not before else ()
+        if lack:
+            self._found_lacking(lack, reaction)
         return reaction
 
-    def group_refused(self, number: int) -> list[Message]:
-        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server."""
-        if not self.synchronised or not self.features.equal_buckets or not self.serving.has_number(number):
-            return []
-        self.features = replace(self.features, equal_buckets=False)
-        return self.reconciler.replace_groups()
+    def group_refused(self, number: int) -> Reaction:
+        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server.
+
+        When it has refused such a group, too, it cannot be a server edge in that family.
+        """
+        reaction = Reaction()
+        if (spread := self.serving.spread_of(number)) and self.synchronised:
+            if lack := self._refusals.group(number, spread.is_v6):
+                self._found_lacking(lack, reaction)
+            elif self.features.equal_buckets:
+                self.features = replace(self.features, equal_buckets=False)
+                reaction.messages = self.reconciler.replace_groups()
+        return reaction
+
+    def _found_lacking(self, lack: Lack, reaction: Reaction) -> None:
+        """It has accepted what was tried, and refuses nevertheless what its roles need: adds what follows."""
+        if lack.ability not in {each.ability for each in self.features.lacks}:
+            before = self.judgements()
+            self.features = replace(self.features, lacks=(*self.features.lacks, lack))
+            reaction.events += self.abilities.degradations(before)
+            reaction.changed = True
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self.hosts.follow(self.neighbours.port_down(port, now), now)

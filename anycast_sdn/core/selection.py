@@ -72,6 +72,7 @@ class Exclusion(enum.Enum):
     DRAINED = "drained"
     DISABLED = "disabled"
     EDGE_DRAINING = "edge_draining"
+    EDGE_UNABLE = "edge_unable"
     NO_WEIGHT = "weight_0"
     UNREACHABLE = "unreachable"
     CRITICAL = "critical"
@@ -106,6 +107,7 @@ class Candidate:
     health: HealthStatus = HealthStatus.UNKNOWN
     state: ServerState = ServerState.ACTIVE
     edge_drains: bool = False
+    edge_able: bool = True  # its switch can be a server edge in this family
     reachable: bool = True  # its edge knows its MAC
     up_s: float = math.inf  # since when it has been able to serve
 
@@ -116,6 +118,8 @@ class Candidate:
             return _BY_STATE[self.state]
         if self.edge_drains:
             return Exclusion.EDGE_DRAINING
+        if not self.edge_able:
+            return Exclusion.EDGE_UNABLE
         if not self.weight:
             return Exclusion.NO_WEIGHT
         return None if self.reachable else Exclusion.UNREACHABLE

@@ -23,6 +23,7 @@ from anycast_sdn.core.events import Event, Reported
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.decoding import concerns_buckets
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
@@ -209,7 +210,11 @@ class ControlChannels:
                 self._rule_refused(name, rule.cookie, why)
             case PutBinding():
                 self._rule_refused(name, entries.binding(message).cookie, why)
-            case SetGroup() | SetMeter():
+            case SetGroup(group):
+                self._rule_refused(name, 0, why)
+                if isinstance(refused, NotInProfile) and concerns_buckets(*refused.error):
+                    self._group_refused(name, group.number)
+            case SetMeter():
                 self._rule_refused(name, 0, why)
 
     def _confirmed(self, name: str, ticket: int) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 
-from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, topology
+from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, served_by, topology, web
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import UDP
+from anycast_sdn.core.model import UDP, Prefix
+from anycast_sdn.core.selection import Exclusion
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Elements, Profile
 from anycast_sdn.openflow.judgement import Role
@@ -121,3 +122,66 @@ def test_a_family_that_the_network_does_not_have_is_not_missed(v6):
     )
     assert managed(net, "arh1").features.lacks
     assert not health(net, "arh1")
+
+
+GROUPS_REWRITE_NOTHING = Profile(refuse=(Elements(bucket_actions=("set_field",)),))
+
+
+def announcers(net, v6):
+    return net.controller.announcements.announcers_of(Prefix.host(SERVICE[v6]))
+
+
+def test_a_server_edge_whose_groups_cannot_rewrite_announces_nothing_and_another_one_serves(build, v6):
+    net = build("figure1", "as2", "as3", switch={"profiles": {"ars2": GROUPS_REWRITE_NOTHING}})
+    assert announcers(net, v6) == {"ars3"}
+    ask(net, service=SERVICE[v6])
+    assert [*served_by(net, "as2", "as3").values()] == [{"as3"}]
+    choice = net.controller.choices.get(bindings(net)[0].choice)
+    assert {standing.excluded for standing in choice.standings.values()} == {None, Exclusion.EDGE_UNABLE}
+    (says, effect), *_ = health(net, "ars2")
+    assert says.startswith("switch ars2 cannot be a server edge: it cannot set MACs in the buckets of a group")
+    assert effect == "Service addresses are not announced here."
+
+
+def test_a_server_edge_that_lacks_one_family_serves_the_other(build, v6):
+    net = build("figure1", "as2", "as3", switch={"profiles": {"ars2": refusing(v6)}})
+    assert announcers(net, v6) == {"ars3"}
+    assert announcers(net, not v6) == {"ars2", "ars3"}
+    for family in (False, True):
+        ask(net, service=SERVICE[family])
+    lost, kept = (served_by(net, name) for name in ("as3", "as2"))
+    assert [len(key.source) == 16 for key in lost] == [v6]
+    assert [len(key.source) == 16 for key in kept] == [not v6]
+
+
+def test_where_no_server_edge_is_able_clients_are_told_at_once(build, v6):
+    net = build("figure1", "as2", switch={"profiles": {"ars2": refusing(v6)}})
+    ask(net, service=SERVICE[v6])
+    assert not bindings(net)
+    assert drops(net, "arh1") == {"no_able_edge": 1}
+    assert errors(net.host("h1")) == [(1, 0) if v6 else (3, 1)]
+    found = reasons(net.controller, net.counters, (), "", net.now)
+    assert "group.unserved" in {each.code for each in found}
+
+
+def test_a_server_edge_that_refuses_its_groups_later_withdraws_and_takes_up_its_role_when_it_connects_anew(build, v6):
+    net = build("figure1", "as2", "as3")
+    only_as3, both = web(net.network, "as3"), web(net.network, "as2", "as3")
+    net.set_groups(only_as3)
+    net.settle()
+    with playing(net, "ars2", GROUPS_REWRITE_NOTHING):
+        net.set_groups(both)
+        net.advance(2)
+        assert announcers(net, v6) == {"ars3"}
+        ask(net, service=SERVICE[v6])
+        assert [*served_by(net, "as2", "as3").values()] == [{"as3"}]
+        told = [event.sentence() for event in net.channels.reported if isinstance(event, SwitchDegraded)]
+        assert told[-1].startswith("switch ars2 cannot be a server edge: it cannot set IPv")
+        assert told[-1].count("(it has refused the group of a service)") == 2, "that of each family"
+        assert told[-1].endswith("; service addresses are not announced here")
+    net.disconnect("ars2")
+    net.connect("ars2")
+    net.advance(2)
+    assert announcers(net, v6) == {"ars2", "ars3"}
+    ask(net, service=SERVICE[v6], port=40001)
+    assert len(served_by(net, "as2")) == 1
