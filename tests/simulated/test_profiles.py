@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from scenes import SERVICE, ask, managed, served_by, topology, web
+from scenes import SERVICE, ask, bindings, managed, served_by, topology, web
 
 from anycast_sdn.description.profile import Profile
 from anycast_sdn.description.profiles import PROFILES
@@ -64,3 +64,12 @@ def test_flows_go_to_no_server_edge_that_cannot_be_one(name, v6):
     assert len(served) == len(PORTS), "every flow is served, by one server"
     nearest = "as2" if (6 if v6 else 4) in ABLE[name][1] else "as3"
     assert set().union(*served.values()) == {nearest}
+
+
+@pytest.mark.parametrize("name", [name for name, (edge, _, _) in ABLE.items() if not edge])
+def test_clients_behind_a_client_edge_that_cannot_be_one_use_up_no_addresses(name, v6):
+    net = played(arh1=PROFILES[name])
+    for port in PORTS:
+        ask(net, service=SERVICE[v6], port=port)
+    assert not bindings(net)
+    assert not served_by(net, "as2", "as3")
