@@ -64,6 +64,8 @@ class Ability(enum.Enum):
     POP_TAG = "pop_tag"
     FLOWS_IPV4 = "flows_ipv4"  # not tried: found when it refuses the rules of flows one after the other
     FLOWS_IPV6 = "flows_ipv6"
+    PRIORITY = "priority"
+    CHECKSUM_ICMPV6 = "checksum_icmpv6"
 
     @property
     def about(self) -> About:
@@ -105,6 +107,10 @@ _ABOUT = {
     Ability.GROUP_DEC_TTL: About("decrement the TTL in the buckets of a group"),
     Ability.MATCH_SCTP: About("match the ports of SCTP", None, "flows of SCTP are refused"),
     Ability.MATCH_TAG: About("match VLAN tags by single bits", None, "frames of a VLAN are not told from others"),
+    Ability.PRIORITY: About("prefer rules of a higher priority"),
+    Ability.CHECKSUM_ICMPV6: About(
+        "correct the checksum of ICMPv6 when it sets addresses", None, "services are not pinged over IPv6"
+    ),
     Ability.POP_TAG: About("remove VLAN tags", None, "frames with a priority tag are lost"),
 }
 for _v6, _family in enumerate(("IPv4", "IPv6")):

@@ -31,7 +31,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import codec, decoding, fragments, passed_on
+from anycast_sdn.openflow import codec, decoding, passed_on
 from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
@@ -42,7 +42,6 @@ from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
-    Bounced,
     PartOfReply,
     Pending,
     ProbeResult,
@@ -50,6 +49,7 @@ from anycast_sdn.openflow.pending import (
     Reported,
     RoleReply,
     RoleResult,
+    TakesPacket,
     TrialResult,
 )
 from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
@@ -313,12 +313,13 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         if self.is_master and not self.is_closed:
             self._pending.await_report(cookie, report)
 
-    def bounce(self, back: Bounced) -> None:
-        """Send the fragment that the switch is to send back; ``back`` is called with what it has made of that."""
-        if not self.is_master:
-            return
-        self._pending.bounce(back)
-        self.send([fragments.QUESTION])
+    def await_packets(self, takes: TakesPacket, over: Callable[[], None], seconds: float) -> None:
+        """``takes`` is asked for each packet that the switch sends up; after so many seconds ``over`` is called."""
+        if self.is_master and not self.is_closed:
+            self._pending.await_packets(takes, over, seconds)
+
+    def await_no_packets(self) -> None:
+        self._pending.await_no_packets()
 
     def ask_role(self, role: int, generation: int, answer: RoleResult) -> None:
         """Ask to be the switch's master or slave; ``answer`` is called with what it says."""
@@ -437,8 +438,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
                 self._listener.rule_of_others_removed(self.id, body)
         elif kind == ofp.OFPT_PACKET_IN:
             message = decoding.decode_packet_in(body)
-            if self._pending.awaits_bounce and fragments.is_answer(message.in_port, message.frame):
-                self._pending.bounced(message.frame)
+            if self._pending.is_awaited(message.in_port, message.frame):
+                pass
             elif decoding.is_expired(body):
                 self._listener.ttl_expired(self.id, message)
             else:

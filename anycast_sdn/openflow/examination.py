@@ -5,15 +5,20 @@ What a switch says of itself is known before; what it holds is none of this.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from anycast_sdn.openflow.abilities import Lack
+from anycast_sdn.openflow.abilities import Lack, causes
 from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.fallback_trials import FallbackTrials
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.packet_trials import PacketTrials
+from anycast_sdn.openflow.pending import CONFIRMATION
 from anycast_sdn.openflow.trials import Trials
+
+NONCE = 8  # bytes by which packets of this examination are recognised
 
 
 class Examination:
@@ -46,5 +51,14 @@ class Examination:
         AbilityTrials(self._switch, self._take_lacks, self._ports).begin()
 
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
+        self._features = replace(self._features, lacks=lacks)
+        if CONFIRMATION in self._switch.unanswered:
+            self._take_shown(())  # it is not known whether rules of probes are there
+            return
+        PacketTrials(self._switch, secrets.token_bytes(NONCE), self._take_shown).begin()
+
+    def _take_shown(self, shown: tuple[Lack, ...]) -> None:
+        """What a switch has refused says why packets do not come back as they should."""
+        lacks = causes((*self._features.lacks, *shown))
         tables, description = self._switch.tables, self._description
         self._done(replace(self._features, lacks=lacks, tables=tables, description=description))

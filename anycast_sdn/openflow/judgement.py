@@ -39,7 +39,7 @@ def _needs(**tables: frozenset[Table]) -> dict[Ability, frozenset[Table]]:
     }
 
 
-_CORE = _needs(table=_ALL, goto=_ALL, match=_INGRESS | _ROUTES, match_prefix=_ROUTES, dec_ttl=_ROUTES)
+_CORE = _needs(table=_ALL, goto=_ALL, match=_INGRESS | _ROUTES, match_prefix=_ROUTES, dec_ttl=_ROUTES, priority=_ROUTES)
 _EDGE = _CORE | _needs(
     punt=_INGRESS | _ROUTES,
     match_neighbour=_INGRESS,

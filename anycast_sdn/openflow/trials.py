@@ -46,6 +46,7 @@ from anycast_sdn.openflow.rules import (
 _TRIAL_COOKIE = 0xA17C_FF00_0000_0001  # of the rules that test what a switch supports
 _NOBODY = bytes((127, 0, 0, 1))
 _NO_ZONE = 65535
+BOUNCE_S = 1.0  # for the fragment to come back
 _NO_PACKET = match(
     Field("eth_type", 0x0800), Field("ip_proto", 6), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))
 )  # no packet has these addresses
@@ -157,9 +158,21 @@ class Trials:
                     self._features = replace(self._features, **dict[str, Any]({each: all(results)}))
             self._switch.send([DeleteCookie(_TRIAL_COOKIE)])
             if self._features.fragment_flags:
-                self._switch.bounce(self._take_fragment)
+                self._bounce()
             else:
                 self._done(self._features)
+
+    def _bounce(self) -> None:
+        """A fragment is sent that the switch is to send back."""
+        self._switch.await_packets(self._take_packet, partial(self._take_fragment, None), BOUNCE_S)
+        self._switch.send([fragments.QUESTION])
+
+    def _take_packet(self, in_port: int, frame: bytes) -> bool:
+        if not fragments.is_answer(in_port, frame):
+            return False
+        self._switch.await_no_packets()
+        self._take_fragment(frame)
+        return True
 
     def _take_fragment(self, frame: bytes | None) -> None:
         """A switch that does not send it back is taken to spoil fragments."""

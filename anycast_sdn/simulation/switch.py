@@ -25,6 +25,7 @@ from typing import NamedTuple
 from anycast_sdn.core.model import FlowKey
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Profile
 from anycast_sdn.openflow import connections, entries
+from anycast_sdn.openflow.abilities import causes
 from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3
@@ -73,8 +74,8 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     Track,
 )
+from anycast_sdn.simulation import probed, refusals
 from anycast_sdn.simulation import profile as profiles
-from anycast_sdn.simulation import refusals
 from anycast_sdn.simulation.effects import (
     Effect,
     FlowRemoved,
@@ -106,6 +107,7 @@ class SimulatedSwitch:
     connection tracker, which it may share with other switches as bridges of one Open vSwitch do; None: its own.
     ``connections``: does it have one at all?  ``gateway_answers``: can it set the fields of neighbour discovery?
     ``profile``: what it does not do besides; what it ignores of rules is in ``flows`` nevertheless.
+    ``only_declared``: rules that the pipeline does not declare are a bug of ours.
     """
 
     def __init__(
@@ -124,8 +126,10 @@ class SimulatedSwitch:
         gateway_answers: bool = True,
         tracker: Tracker | None = None,
         profile: Profile = ALL_OF_OPENFLOW,
+        only_declared: bool = True,
     ) -> None:
         self.profile = profile
+        self._only_declared = only_declared
         self._layout = layout
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
@@ -166,6 +170,9 @@ class SimulatedSwitch:
     def found(self, features: Features) -> Features:
         """What trials would find of it, where one without a profile has these; it is sent what it takes then."""
         found = profiles.found(self.profile, features, self._layout)
+        if self.profile is not ALL_OF_OPENFLOW:
+            another = SimulatedSwitch(layout=self._layout, profile=self.profile, only_declared=False)
+            found = replace(found, lacks=causes((*found.lacks, *probed.lacks_of(another, self._layout))))
         self._layout = adapted(self._layout, found)
         return found
 
@@ -255,7 +262,8 @@ class SimulatedSwitch:
             raise Refused(f"{message}: {'is' if there else 'is not'} there already")
 
     def _add(self, rule: FlowRule, now: float) -> None:
-        check(rule)
+        if self._only_declared:
+            check(rule)
         key, sent = rule.key, self._layout.on_switch(rule)
         taken = profiles.taken(self.profile, AddFlow(sent))
         if not isinstance(taken, AddFlow):

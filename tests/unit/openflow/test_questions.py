@@ -145,7 +145,8 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [trial for trial in TRIALS.values() if not trial.extension]
     fallbacks = list(fallback_trials())
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 1 + len(fallbacks), "one for what roles need"
+    # One stands behind all trials of what roles need, and one behind the rules for packets.
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 2 + len(fallbacks)
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
@@ -218,7 +219,7 @@ def test_a_switch_that_cannot_tell_fragments_is_not_asked() -> None:
     dialogue = Dialogue({}, trials=BAD_ACTION)
     ((_, features, _),) = dialogue.results
     assert features.fragments
-    assert ofp.OFPT_PACKET_OUT not in dialogue.kinds
+    assert ofp.OFPT_PACKET_OUT not in dialogue.kinds, "nor are packets sent through rules that it has refused"
 
 
 # ------------------------------------------------------------------------------ sweeps
