@@ -2,9 +2,10 @@
 
 A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``status``, ``listings``,
 ``replies``, ``switches``, ``topology``, ``watch``, ``why`` and ``who`` (questions to a running controller),
-``groups``, ``servers``, ``edges`` and ``operations`` (changes of what it serves), ``cluster`` (of several), ``store``
-(what is kept), ``agent`` (on a server).  Each adds its commands to the parser and names the function that carries one
-out.  That function imports what it needs itself: ``run`` must choose the hub before anything else is imported.
+``groups``, ``servers``, ``edges`` and ``operations`` (changes of what it serves), ``cluster`` (of several), ``probe``
+(of one switch), ``store`` (what is kept), ``agent`` (on a server).  Each adds its commands to the parser and names
+the function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before
+anything else is imported.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from anycast_sdn.cli import (
     groups,
     listings,
     operations,
+    probe,
     replies,
     run,
     servers,
@@ -103,6 +105,7 @@ def parser() -> argparse.ArgumentParser:
     edges.add_to(commands)
     operations.add_to(commands)
     cluster.add_to(commands)
+    probe.add_to(commands)
     store.add_to(commands)
     token.add_to(commands)
     agent.add_to(commands)

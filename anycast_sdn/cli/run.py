@@ -12,12 +12,11 @@ import ipaddress
 import logging
 import os
 import socket
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anycast_sdn.cli import etcd, options
+from anycast_sdn.cli import etcd, eventlet_hub, options
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.places import Rest
 from anycast_sdn.core.words import address as written
@@ -121,12 +120,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 f"OpenFlow and REST cannot have the same address, and {given} are one: give one of them another port"
             )
     ending = Ending()  # before anything that takes time
-    os.environ["OSKEN_HUB_TYPE"] = "eventlet"
-    # Only this one: eventlet announces at import that it is in maintenance.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-
-    eventlet.monkey_patch()
+    eventlet_hub.choose()
     handler = logging.StreamHandler()
     handler.setFormatter(FORMATS[arguments.log_format]())
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
