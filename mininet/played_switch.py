@@ -8,6 +8,7 @@ believes.  Pure: bytes in, bytes out.
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ class _Closes(Exception):
 class PlayedSwitch:
     """One switch, with all its connections.  What it knows of its rules outlives them, as the rules do.
 
-    ``full``: the tables that have no room for another rule; whoever passes messages on keeps it (``counts``).
+    Whoever passes messages on asks Open vSwitch how many rules it holds, where ``adds_to`` says so (``note_held``).
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -67,7 +68,7 @@ class PlayedSwitch:
         self._meters: set[int] = set()
         self._replacing = 0
         self._changed: dict[int, bytes] = {}  # by transaction id: how messages began that Open vSwitch got otherwise
-        self.held: dict[int, int] = {}  # rules in each table, as Open vSwitch has last said
+        self.held: Counter[int] = Counter()  # rules in each table, as Open vSwitch has last said
 
     # ---------------------------------------------------------------- from a controller
 
@@ -81,7 +82,8 @@ class PlayedSwitch:
 
     def adds_to(self, message: bytes) -> int | None:
         """The table to which a message adds a rule, if that has to be counted."""
-        if self.profile.rules is None or message[1] != wire.FLOW_MOD:
+        has_room = self.profile.rules is None and self.profile.all_rules is None
+        if has_room or message[1] != wire.FLOW_MOD:
             return None
         flow = wire.read_flow_mod(message)
         return flow.table if flow.command == wire.ADD and flow.key not in self._keys else None
@@ -149,11 +151,16 @@ class PlayedSwitch:
         goto = wire.goto_of(flow.instructions)
         if goto is not None and goto >= self.profile.tables:
             raise _Refused(GOTO_NOWHERE)
-        rules = self.profile.rules
-        if rules is not None and flow.command == wire.ADD and flow.key not in self._keys:
-            if self.held.get(flow.table, 0) >= rules:
-                raise _Refused(TABLE_FULL)
-            self.held[flow.table] = self.held.get(flow.table, 0) + 1
+        if flow.command == wire.ADD and flow.key not in self._keys:
+            self._check_room(flow.table)
+
+    def _check_room(self, table: int) -> None:
+        rules, all_rules = self.profile.rules, self.profile.all_rules
+        if rules is not None and self.held[table] >= rules:
+            raise _Refused(TABLE_FULL)
+        if all_rules is not None and self.held.total() >= all_rules:
+            raise _Refused(TABLE_FULL)
+        self.held[table] += 1
 
     def _forget(self, key: tuple[int, int, frozenset[bytes]]) -> None:
         self._keys.discard(key)

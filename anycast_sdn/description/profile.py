@@ -181,6 +181,7 @@ class Profile:
     wrong: tuple[Wrong, ...] = ()
     quoted: int = QUOTED  # bytes of a refused message that an error has of it
     rules: int | None = None  # so many have room in each table; None: no limit
+    all_rules: int | None = None  # in all tables together
     groups: int | None = None
     meters: int | None = None
 

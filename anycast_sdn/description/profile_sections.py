@@ -112,6 +112,7 @@ class Profile(Section):
         profile.Profile, "quoted", "how many bytes of what it refuses are in its errors"
     )
     rules: _Size | None = optional("how many rules have room in each of its tables")
+    all_rules: _Size | None = optional("how many rules have room in all of its tables together")
     groups: _Size | None = optional("how many groups have room")
     meters: _Size | None = optional("how many meters have room")
 

@@ -30,7 +30,7 @@ def _all_but(*fields: str) -> tuple[str, ...]:
 def _profiles() -> Iterable[Profile]:
     yield Profile(
         name="allied-telesis",
-        source="FAUCET (faucet/valve.py, class AlliedTelesis: DEC_TTL = False)",
+        source="FAUCET, which sets DEC_TTL = False for its class AlliedTelesis",
         manufacturer="Allied Telesis",
         hardware="x930",
         refuse=(_EXTENSIONS, Elements(actions=("dec_nw_ttl",))),
@@ -175,13 +175,13 @@ def _profiles() -> Iterable[Profile]:
     )
     yield Profile(
         name="zodiac-fx",
-        source="firmware of the Zodiac FX 0.70 to 0.8x (openflow_13.c, config_zodiac.h): 512 rules in 10 tables, no "
-        "groups, no TTL, IPv4 only",
+        source="the firmware of the Zodiac FX (version 0.70): 512 rules in 10 tables; no "
+        "groups; the TTL and IPv6 addresses are not set; requests that it does not know are not answered",
         manufacturer="Northbound Networks",
         hardware="Zodiac-FX Rev.A",
         software="0.70",
         tables=10,
-        rules=512,
+        all_rules=512,
         refuse=(Elements(match=(EXPERIMENTER,), messages=("group_mod",), multipart=("table_features",)),),
         ignore=(
             Elements(

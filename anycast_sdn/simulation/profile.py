@@ -6,6 +6,7 @@ bytes of the wire.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
@@ -128,8 +129,13 @@ def taken(profile: Profile, message: Message) -> Message | None:
 
 def check_room(profile: Profile, held: Iterable[FlowRule], table: int) -> None:
     """For one more rule in a table of the switch.  Raises TableFull."""
-    if profile.rules is not None and sum(rule.table == table for rule in held) >= profile.rules:
+    if profile.rules is None and profile.all_rules is None:
+        return
+    in_tables = Counter(rule.table for rule in held)
+    if profile.rules is not None and in_tables[table] >= profile.rules:
         raise TableFull(f"{profile.rules} rules are in table {table} already")
+    if profile.all_rules is not None and in_tables.total() >= profile.all_rules:
+        raise TableFull(f"{profile.all_rules} rules are here already")
 
 
 def check_groups(profile: Profile, numbers: Collection[int]) -> None:

@@ -198,6 +198,13 @@ def test_a_table_takes_no_more_rules_than_it_has_room_for_and_changes_of_those_t
     assert played.from_controller(other).passed, "Open vSwitch has said that the table is empty"
 
 
+def test_all_tables_together_have_the_room_that_the_profile_says() -> None:
+    played = PlayedSwitch(Profile(all_rules=1))
+    assert played.adds_to(_bytes(AddFlow(_RULE))) == 3
+    assert played.from_controller(_bytes(AddFlow(_RULE))).passed
+    assert _refused(played.from_controller(_bytes(AddFlow(FlowRule(1, 41, _RULE.match, 7))))) == TABLE_FULL
+
+
 def test_groups_have_the_room_that_the_profile_says() -> None:
     played = PlayedSwitch(Profile(groups=1))
     assert played.from_controller(_bytes(_MESSAGES[3])).passed
