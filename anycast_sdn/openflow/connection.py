@@ -32,13 +32,12 @@ from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
 from anycast_sdn.openflow import codec, decoding, passed_on
-from anycast_sdn.openflow.adapted import adapted
+from anycast_sdn.openflow.adapting import Adapting
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.error_words import error_words
-from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.flow_monitor import Monitors
-from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
+from anycast_sdn.openflow.layout import FIVE_TABLES, suited
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
@@ -70,7 +69,7 @@ _ERROR = struct.Struct("!HH")
 _ROLE = struct.Struct("!I4xQ")  # role, generation
 
 
-class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
+class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
     """``peer``: the other end's address, for the log.  ``wake``: is called when there is something to send."""
 
     def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
@@ -84,9 +83,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self.kind = ""  # … and the kind of end that the log counts it as
         self.is_master = True  # or another controller is
         self.session = 0  # grows with each ``become_slave``: what was begun before has no effect any more
-        self.tables = 0  # how many the switch says that it has; 0: it has not said …
-        self.layout: Layout = FIVE_TABLES  # … and so which of them carries what
-        self._encode = codec.encoder(self.layout).encode
+        self.tables = 0  # how many the switch says that it has; 0: it has not said
+        Adapting.__init__(self, FIVE_TABLES)
         self._listener = listener
         self._wake = wake
         self._xid, self._age = 0, 0.0
@@ -175,11 +173,6 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             self._echoes.ask(self._send_echo)
 
     # ---------------------------------------------------------------- sending
-
-    def adapt(self, features: Features) -> None:
-        """What the switch lacks is known: it is sent what it takes instead (``adapted``)."""
-        self.layout = adapted(self.layout, features)
-        self._encode = codec.encoder(self.layout).encode
 
     def send(self, messages: Iterable[Message]) -> None:
         if self._pass_on:
@@ -301,12 +294,18 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         """As ``try_out``, with one barrier behind them all."""
         if not self.is_master or self.is_closed:
             return
-        written = [(self._encode(self, [message]), result) for message, result in attempts]
+        written = [(self._with_xid(self._encode(self, [message])), result) for message, result in attempts]
         barrier = parser.OFPBarrierRequest(self)
         end = codec.serialised(self, barrier)
         results = {_HEADER.unpack_from(attempt)[3]: result for attempt, result in written}
         self._pending.try_out(results, barrier.xid)
         self._queue(b"".join([*(attempt for attempt, _ in written), end]))
+
+    def _with_xid(self, written: bytes) -> bytes:
+        """Packets have no transaction id of their own."""
+        if _HEADER.unpack_from(written)[3]:
+            return written
+        return b"".join((written[:4], self._next_xid().to_bytes(4, "big"), written[8:]))
 
     def await_report(self, cookie: int, report: Reported) -> None:
         """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""
@@ -422,8 +421,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _features(self, body: bytes) -> None:
         features = decoding.decode_features(body)
         self.id = self._pending.dpid = features.dpid
-        self.tables, self.layout = features.tables, suited(features.tables)
-        self._encode = codec.encoder(self.layout).encode
+        self.tables = features.tables
+        self.use_layout(suited(features.tables))
         self.state = State.IDENTIFIED
         if features.auxiliary:
             self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")
@@ -447,6 +446,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         elif kind == ofp.OFPT_FLOW_REMOVED:
             removed = decoding.decode_flow_removed(body)
             self._pending.removed(removed[0])
+            self.note_removed(removed[0])
             self._listener.rule_removed(self.id, *removed)
         else:
             self._listener.port_changed(self.id, *decoding.decode_port_status(body))

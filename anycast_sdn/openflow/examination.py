@@ -52,8 +52,8 @@ class Examination:
 
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
         self._features = replace(self._features, lacks=lacks)
-        if CONFIRMATION in self._switch.unanswered:
-            self._take_shown(())  # it is not known whether rules of probes are there
+        if CONFIRMATION in self._switch.unanswered or not self._features.table_output:
+            self._take_shown(())  # it is not known whether rules of probes are there, or no packet comes to them
             return
         PacketTrials(self._switch, secrets.token_bytes(NONCE), self._take_shown).begin()
 

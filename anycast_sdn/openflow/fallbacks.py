@@ -21,6 +21,10 @@ _SWEEP = "the controller ends idle flows by a sweep"
 FALLBACKS = (
     Fallback("idle_timeouts", f"it refuses idle timeouts: {_SWEEP}", of_flows=True),
     Fallback("removed_reports", f"it does not report removed rules: {_SWEEP}", of_flows=True),
+    Fallback(
+        "table_output",
+        "it refuses packets to its tables: the controller sends each by the actions of the rules that it would meet",
+    ),
     Fallback("expired_reports", "it cannot be asked to report expired TTLs: traceroute does not show it"),
 )
 

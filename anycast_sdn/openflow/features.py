@@ -29,6 +29,7 @@ class Features:
     idle_timeouts: bool = True  # rules can have one
     report_flag: bool = True  # rules can ask for a report of their removal …
     removed_reports: bool = True  # … and the switch sends it
+    table_output: bool = True  # it takes packets that are to go through its tables
     expired_reports: bool = True  # it can be asked to report packets whose TTL expires
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
     tables: int = 0  # how many it says that it has; 0: it has not said

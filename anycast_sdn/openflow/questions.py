@@ -153,6 +153,7 @@ class Introduction:
             return
         rules, foreign = decoding.decode_flow_stats(body, self._switch.layout)
         self._found.flows.update((rule.key, rule) for rule in rules)
+        self._switch.note_found(rules)
         if foreign:
             self._foreign = True
             self._switch.send(map(DeleteCookie, foreign))

@@ -24,6 +24,7 @@ from anycast_sdn.description.profile import ALL_OF_OPENFLOW
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.decoding import concerns_buckets
+from anycast_sdn.openflow.direct import DirectPackets
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
@@ -85,6 +86,7 @@ class ControlChannels:
         self._asked: set[str] = set()  # of these: by an echo request
         self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
         self._work_is_queued = False  # the controller's next slice
+        self._direct: dict[str, DirectPackets] = {}  # of switches that take no packets to their tables
         self.term = 0  # by which the controller is the master of all switches; 0: there is no other one
 
     @property
@@ -109,6 +111,10 @@ class ControlChannels:
         known = self.controller.switches[dpid].features
         features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
         features = self.switches[name].found(features)
+        self._direct.pop(name, None)
+        if not features.table_output:
+            self._direct[name] = DirectPackets()
+            self._direct[name].hold(self._held(name).flows.values())
         self.controller.begin_reading(dpid, self._held(name), features, self.term)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
@@ -155,9 +161,15 @@ class ControlChannels:
             self.reported.append(event)
 
     def _send(self, dpid: int, messages: list[Message]) -> None:
+        name = self._names[dpid]
+        if direct := self._direct.get(name):
+            messages = direct.as_sent(messages)
+            returned, direct.returned = direct.returned, []
+            for packet in returned:
+                self.report(name, PacketIn(*packet))
         arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
         arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))
-        self._clock.at(arrival, self._apply, self._names[dpid], messages)
+        self._clock.at(arrival, self._apply, name, messages)
 
     def _work(self) -> None:
         """The controller's next slice of work."""
@@ -243,6 +255,8 @@ class ControlChannels:
             case TtlExpired(port, frame):
                 self._later(self.controller.ttl_expired, dpid, port, frame)
             case FlowRemoved(cookie, _, deleted, unused):
+                if direct := self._direct.get(name):
+                    direct.removed(cookie)
                 self._later(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def report_port(self, name: str, number: int, up: bool) -> None:

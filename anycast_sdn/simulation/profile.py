@@ -164,11 +164,12 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
         name: all(_takes(profile, each.message, layout) for each in trials)
         for name, trials in groupby(sorted(fallback_trials(), key=attrgetter("feature")), attrgetter("feature"))
     }
-    reports = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
+    others["removed_reports"] = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
+    others["table_output"] &= not profile.ignores("ports", "table")
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
     return replace(
-        features, **extensions, **others, removed_reports=reports, meters=meters, open_vswitch=open_vswitch,
-        description=description, tables=profile.tables, lacks=_lacks(profile, layout),
+        features, **extensions, **others, meters=meters, open_vswitch=open_vswitch, description=description,
+        tables=profile.tables, lacks=_lacks(profile, layout),
     )  # fmt: skip
 
 

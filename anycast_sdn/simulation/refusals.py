@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError
+from anycast_sdn.openflow.flow_table import masked
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
@@ -33,7 +34,6 @@ from anycast_sdn.openflow.rules import (
     SetField,
     Track,
 )
-from anycast_sdn.simulation.matching import masked
 
 
 class Refused(AnycastError):

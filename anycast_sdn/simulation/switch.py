@@ -28,6 +28,7 @@ from anycast_sdn.openflow import connections, entries
 from anycast_sdn.openflow.abilities import causes
 from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.flow_table import FlowTable
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import check, kind_of
@@ -86,7 +87,7 @@ from anycast_sdn.simulation.effects import (
     Transmit,
     TtlExpired,
 )
-from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.matching import Entry, Packet
 from anycast_sdn.simulation.meter import Meter
 from anycast_sdn.simulation.neighbour_packets import ND_FIELDS
 from anycast_sdn.simulation.reassembly import Reassembly
@@ -143,7 +144,7 @@ class SimulatedSwitch:
         self._gateway_answers = gateway_answers
         self.tracker = Tracker() if tracker is None else tracker
         self._reassembly: Reassembly[Packet] = Reassembly()
-        self._tables = {layout.table(table): FlowTable() for table in Table}
+        self._tables = {layout.table(table): FlowTable[Entry]() for table in Table}
         self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
         self._as_sent: dict[RuleKey, FlowRule] = {}  # those of which the switch ignores something
         self._replacing = 0  # rules that have replaced one

@@ -10,6 +10,7 @@ from scenes import SERVICE, ask, bindings, managed, payloads, rules_alone, the_b
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import TCP
 from anycast_sdn.description.profile import Elements, Profile
+from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.judgement import Role, judge
 from anycast_sdn.openflow.pipeline import kind_of
 from anycast_sdn.openflow.row import Kind
@@ -116,3 +117,69 @@ def test_a_switch_without_asynchronous_configuration_is_said_not_to_show_in_trac
     said = "it cannot be asked to report expired TTLs: traceroute does not show it"
     assert sentence(net) == f"can be a client edge; {said}"
     assert sentence(net, Role.CORE) == f"can be a core; {said}"
+
+
+# ------------------------------------------------------------------------------ packets to the tables
+
+TO_TABLES = Elements(ports=("table",))
+NO_TABLES = {"refused": Profile(refuse=(TO_TABLES,)), "ignored": Profile(ignore=(TO_TABLES,))}
+no_tables = pytest.mark.parametrize("profile", NO_TABLES.values(), ids=NO_TABLES)
+DIRECTLY = "it refuses packets to its tables: the controller sends each by the actions of the rules that it would meet"
+
+
+@no_tables
+def test_first_packets_and_replies_of_a_switch_that_takes_none_to_its_tables_arrive(build, profile, v6):
+    net = switch_with(build, profile)
+    ask(net, service=SERVICE[v6])
+    assert [parse_ip(frame).key.source for frame in net.host("as2").received] == [the_binding(net).translated]
+    assert payloads(net.host("h1").received)
+    assert the_binding(net).server == net.host("as2").address(v6)
+    assert sentence(net) == f"can be a client edge; {DIRECTLY}"
+
+
+@no_tables
+def test_flows_of_such_a_switch_go_on_as_those_of_any_other(build, profile, v6):
+    """As many packets arrive, translated equally, with the same TTL."""
+    seen = []
+    for each in (Profile(), profile):
+        net = switch_with(build, each)
+        for port in (40000, 40001):
+            for _ in range(3):
+                ask(net, service=SERVICE[v6], port=port)
+        seen.append((net.host("as2").received, net.host("h1").received))
+    assert seen[0] == seen[1]
+    assert len(seen[0][0]) == 6
+
+
+@no_tables
+def test_such_a_switch_may_be_both_edges_of_a_flow(build, profile, v6):
+    net = build("one-switch", "s1", "s2", switch={"profiles": {"edge": profile}})
+    for port in range(40000, 40008):
+        ask(net, "c1", service=SERVICE[v6], port=port)
+    assert len(payloads(net.host("c1").received)) == 8
+    assert {each.server for each in bindings(net, "edge")} == {net.host(host).address(v6) for host in ("s1", "s2")}
+
+
+@no_tables
+def test_a_rule_that_is_lost_is_put_back_when_its_flow_goes_on(build, profile):
+    net = switch_with(build, profile)
+    ask(net)
+    switch = net.switches["arh1"]
+    (rule,) = [rule for rule in rules_of_flows(net) if kind_of(rule.cookie) is Kind.BINDING_OUT]
+    net.carry_out("arh1", switch.delete([rule.key]))
+    ask(net)
+    assert len(net.host("as2").received) == 2
+    assert len(rules_of_flows(net)) == 2
+
+
+@no_tables
+def test_known_flows_go_on_after_a_restart_of_the_controller(build, profile):
+    net = switch_with(build, profile)
+    ask(net)
+    net.restart_controller()
+    net.settle()
+    before = len(net.host("as2").received)
+    ask(net)
+    ask(net, port=40001)
+    assert len(net.host("as2").received) == before + 2
+    assert len(payloads(net.host("h1").received)) == 3

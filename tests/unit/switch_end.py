@@ -36,6 +36,24 @@ def error(kind: int, code: int, quoted: bytes = b"", xid: int = 0) -> bytes:
     return message(ofp.OFPT_ERROR, struct.pack("!HH", kind, code) + quoted, xid)
 
 
+TRIAL_COOKIES = range(0xA17C_FF00_0000_0000, 0xA17C_FF00_0000_1000)
+TRIAL_MAC = bytes.fromhex("02ac00f7a603")  # the source of the packet that only has to pass the tables
+FROM_CONTROLLER = struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, ofp.OFPP_CONTROLLER)
+TO_TABLES = struct.pack("!HHI", ofp.OFPAT_OUTPUT, 16, ofp.OFPP_TABLE)
+
+
+def in_trials(kind: int, body: bytes) -> bytes:
+    """What a switch reports of a message that tries it out: the removal of a rule, a packet that passes its tables."""
+    if kind == ofp.OFPT_PACKET_OUT and TO_TABLES in body[:32] and body[38:44] == TRIAL_MAC:
+        frame = body[32:]
+        usual = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, TRIAL_COOKIES[3])
+        return message(ofp.OFPT_PACKET_IN, usual + FROM_CONTROLLER + frame)
+    deletes = kind == ofp.OFPT_FLOW_MOD and body[17] == ofp.OFPFC_DELETE_STRICT
+    if not deletes or int.from_bytes(body[:8], "big") not in TRIAL_COOKIES:
+        return b""
+    return message(ofp.OFPT_FLOW_REMOVED, body[:8] + bytes((0, 1, ofp.OFPRR_DELETE)) + bytes(37))
+
+
 HELLO = message(ofp.OFPT_HELLO)
 PACKET_IN = message(
     ofp.OFPT_PACKET_IN,

@@ -17,7 +17,7 @@ from anycast_sdn.openflow.pipeline import cookie, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import AddFlow, FlowRule
 from tests.unit.openflow.test_questions import OTHER_SWITCH, Dialogue
-from tests.unit.switch_end import error, message
+from tests.unit.switch_end import error
 
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIH")  # OF 1.3.5 §7.3.4.1
 BAD_TIMEOUT, BAD_FLAGS = (ofp.OFPET_FLOW_MOD_FAILED, 5), (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_FLAGS)
@@ -25,16 +25,20 @@ BAD_TYPE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE)
 
 
 class Unable(Dialogue):
-    """Not Open vSwitch.  What it refuses: ``idle`` timeouts, rules that ask for ``reports``, ``set_async``.
+    """Not Open vSwitch.  What it refuses: ``idle`` timeouts, rules that ask for ``reports``, ``set_async``, packets to
+    its ``tables``.
 
-    ``removes``: it reports the removal of rules.
+    ``removes``: it reports the removal of rules; ``passes``: packets pass its tables.
     """
 
     def __init__(
-        self, *, idle: bool = False, reports: bool = False, set_async: bool = False, removes: bool = True
-    ) -> None:
-        self._idle, self._reports, self._set_async, self._removes = idle, reports, set_async, removes
-        self._asked: set[int] = set()  # cookies of rules that ask for a report
+        self, *, idle: bool = False, reports: bool = False, set_async: bool = False, tables: bool = False,
+        removes: bool = True, passes: bool = True,
+    ) -> None:  # fmt: skip
+        self._idle, self._reports, self._set_async = idle, reports, set_async
+        self._refuses_packets = tables
+        hidden = {ofp.OFPT_FLOW_MOD: removes and not reports, ofp.OFPT_PACKET_OUT: passes and not tables}
+        self._hidden = {kind for kind, shown in hidden.items() if not shown}
         super().__init__(OTHER_SWITCH)
 
     def _answer(self, kind: int, xid: int, body: bytes) -> None:
@@ -42,18 +46,17 @@ class Unable(Dialogue):
             self.say(error(*BAD_TYPE, xid=xid))
         if kind == ofp.OFPT_FLOW_MOD:
             self._take_rule(xid, body)
+        self._hides = self._hidden
+        if kind == ofp.OFPT_PACKET_OUT and self._refuses_packets:
+            self.say(error(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_OUT_PORT, xid=xid))
         super()._answer(kind, xid, body)
 
     def _take_rule(self, xid: int, body: bytes) -> None:
-        rule, _, _, command, idle, *_, flags = _FLOW_MOD.unpack_from(body)
+        _, _, _, _, idle, *_, flags = _FLOW_MOD.unpack_from(body)
         if idle and self._idle:
             self.say(error(*BAD_TIMEOUT, xid=xid))
         elif flags and self._reports:
             self.say(error(*BAD_FLAGS, xid=xid))
-        elif flags and command == ofp.OFPFC_ADD:
-            self._asked.add(rule)
-        elif command == ofp.OFPFC_DELETE_STRICT and rule in self._asked and self._removes:
-            self.say(message(ofp.OFPT_FLOW_REMOVED, rule.to_bytes(8, "big") + bytes((0, 1, 2)) + bytes(37)))
 
 
 def found(dialogue: Dialogue) -> Features:
@@ -76,13 +79,15 @@ def test_a_switch_that_takes_everything_needs_no_fallback() -> None:
         ({"reports": True}, {"report_flag", "removed_reports"}),
         ({"removes": False}, {"removed_reports"}),
         ({"set_async": True}, {"expired_reports"}),
+        ({"tables": True}, {"table_output"}),
+        ({"passes": False}, {"table_output"}),
     ],
 )
 def test_what_a_switch_lacks_is_found(lacks: dict[str, Any], features: set[str]) -> None:
     of_fallbacks = {"report_flag", *(each.feature for each in FALLBACKS)}
     result = found(Unable(**lacks))
     assert {name for name in of_fallbacks if not getattr(result, name)} == features
-    assert needs_sweep(result) is (features != {"expired_reports"})
+    assert needs_sweep(result) is bool(features - {"expired_reports", "table_output"})
 
 
 def test_rules_of_these_trials_belong_to_no_row() -> None:

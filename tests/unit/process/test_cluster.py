@@ -19,7 +19,7 @@ from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.process.app import AnycastApp
 from tests.unit.openflow.test_codec import as_flow_stats
-from tests.unit.switch_end import HELLO, RULE, features, message, multipart
+from tests.unit.switch_end import HELLO, RULE, features, in_trials, message, multipart
 
 ROOT = Path(__file__).parents[3]
 ARH1, ARS2 = 1, 2
@@ -162,6 +162,7 @@ class Switch(Connection):
             data, self.unsent = bytes(self.unsent), bytearray()
             while data:
                 _, kind, length, xid = struct.unpack_from("!BBHI", data)
+                self.say(in_trials(kind, data[8:length]))
                 if kind == ofp.OFPT_FLOW_MOD:
                     if data[8:11] != TRIAL:
                         self.written.append(data[:length])
