@@ -42,9 +42,13 @@ FROM_CONTROLLER = struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, ofp.OFPP_CONTR
 TO_TABLES = struct.pack("!HHI", ofp.OFPAT_OUTPUT, 16, ofp.OFPP_TABLE)
 
 
-def in_trials(kind: int, body: bytes) -> bytes:
-    """What a switch reports of a message that tries it out: the removal of a rule, a packet that passes its tables."""
-    if kind == ofp.OFPT_PACKET_OUT and TO_TABLES in body[:32] and body[38:44] == TRIAL_MAC:
+def in_trials(kind: int, body: bytes, every_packet: bool = False) -> bytes:
+    """What a switch reports of a message that tries it out: the removal of a rule, a packet that passes its tables.
+
+    ``every_packet``: also those that its rules should have changed.
+    """
+    is_asked = every_packet or body[38:44] == TRIAL_MAC
+    if kind == ofp.OFPT_PACKET_OUT and TO_TABLES in body[:32] and is_asked:
         frame = body[32:]
         usual = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, TRIAL_COOKIES[3])
         return message(ofp.OFPT_PACKET_IN, usual + FROM_CONTROLLER + frame)

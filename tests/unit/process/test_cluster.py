@@ -162,7 +162,7 @@ class Switch(Connection):
             data, self.unsent = bytes(self.unsent), bytearray()
             while data:
                 _, kind, length, xid = struct.unpack_from("!BBHI", data)
-                self.say(in_trials(kind, data[8:length]))
+                self.say(in_trials(kind, data[8:length], every_packet=True))
                 if kind == ofp.OFPT_FLOW_MOD:
                     if data[8:11] != TRIAL:
                         self.written.append(data[:length])

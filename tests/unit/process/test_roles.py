@@ -148,7 +148,7 @@ class End(Connection):
                 self.say(error(*IS_SLAVE, data, xid))
             else:
                 self.taken.append(kind)
-                self.say(in_trials(kind, data[8:]))
+                self.say(in_trials(kind, data[8:], every_packet=True))
         elif kind == ofp.OFPT_ROLE_REQUEST and not self.switch.is_silent:
             self._take_role(xid, *struct.unpack_from("!I4xQ", data, 8))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:
