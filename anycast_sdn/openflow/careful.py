@@ -6,6 +6,8 @@ The rules that it keeps:
   would delete all.
 - What the switch holds already is neither replaced nor changed: a trial that would take the place of a rule gets
   another priority, and groups get numbers that are free.
+- A packet goes through the switch only by rules of trials, which are above all others: rules of another program would
+  send it elsewhere.  Where that cannot be, no packet is sent.
 - Nothing else that changes a switch passes.
 """
 
@@ -20,6 +22,7 @@ from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.holdings import Holdings, Place, place_of
 from anycast_sdn.openflow.pending import TrialResult
 from anycast_sdn.openflow.rules import (
+    OFPP_TABLE,
     AddFlow,
     Barrier,
     DeleteCookie,
@@ -28,6 +31,7 @@ from anycast_sdn.openflow.rules import (
     EndConnection,
     FlowRule,
     Message,
+    Output,
     PacketOut,
     ReportExpired,
     SetGroup,
@@ -35,6 +39,10 @@ from anycast_sdn.openflow.rules import (
 )
 
 _CHANGE_NO_RULE = (Barrier, PacketOut, ReportExpired, EndConnection)
+_OF_PACKETS = 3000  # the lowest priority of rules for packets that are sent through the switch …
+_HIGHEST = 8192  # … and the highest, in any layout
+_MOST = (1 << 16) - 1
+_THROUGH = Output(OFPP_TABLE)
 Attempt = tuple[Message, TrialResult]
 
 
@@ -54,10 +62,22 @@ class Careful:
         self.try_all([(message, result)])
 
     def try_all(self, attempts: Iterable[Attempt]) -> None:
-        self._switch.try_all([(self._changed(message), result) for message, result in attempts])
+        """What would need packets to pass is not tried where they cannot."""
+        passed, kept = list[Attempt](), list[Attempt]()
+        for message, result in attempts:
+            (kept if _is_of_packets(message) and not self.passes_packets else passed).append((message, result))
+        self._switch.try_all([(self._changed(message), result) for message, result in passed])
+        for _, result in kept:
+            result(None, "")
 
     def send(self, messages: Iterable[Message]) -> None:
         self._switch.send([each for message in messages for each in self._allowed(message)])
+
+    @property
+    def passes_packets(self) -> bool:
+        """Are rules of trials above all others in each table?"""
+        is_read = "rules" not in self._held.unread
+        return is_read and all(_HIGHEST + self._raised(place.table) <= _MOST for place in self._held.rules)
 
     def clean_up(self) -> None:
         """Delete what is left of trials."""
@@ -92,6 +112,8 @@ class Careful:
         if isinstance(message, DeleteGroup):
             number = self._groups.pop(message.number, None)
             return [] if number is None else [DeleteGroup(number)]
+        if _is_of_packets(message) and not self.passes_packets:
+            return []
         return [self._changed(message)]
 
     def _with_number(self, action: Any) -> Any:
@@ -103,13 +125,28 @@ class Careful:
         return number
 
     def _elsewhere(self, rule: FlowRule) -> tuple[FlowRule, Place]:
-        """With the next priority that is free, and its group's number."""
+        """With a priority that is free, and its group's number."""
         rule = replace(rule, actions=tuple(map(self._with_number, rule.actions)))
         place = self._place(rule)
+        if rule.priority >= _OF_PACKETS:
+            rule = replace(rule, priority=rule.priority + self._raised(place.table))
+            place = self._place(rule)
         while place in self._held.rules:
             rule = replace(rule, priority=rule.priority + 1)
             place = self._place(rule)
         return rule, place
 
+    def _raised(self, table: int) -> int:
+        """How much rules for packets have to be raised in this table of the switch."""
+        above = max((held.priority + 1 for held in self._held.rules if held.table == table), default=0)
+        return max(0, above - _OF_PACKETS)
+
     def _place(self, rule: FlowRule) -> Place:
         return place_of(codec.encoder(self._switch.layout).encode(self._switch, [AddFlow(rule)]))
+
+
+def _is_of_packets(message: Message) -> bool:
+    """Is it a packet that passes the switch, or a rule for one?"""
+    if isinstance(message, PacketOut):
+        return _THROUGH in message.actions
+    return isinstance(message, AddFlow | DeleteFlow) and message.rule.priority >= _OF_PACKETS

@@ -233,6 +233,8 @@ class Dialogue:
         self._tell(f"it holds {self._held.counts()}; they stay as they are")
         if "rules" in self._held.unread:
             self._tell("it does not list its rules: whether trials take the place of some cannot be known")
+        if not self._careful.passes_packets:
+            self._tell("its own rules would take packets of trials, or may: none is sent through it")
         self._next("trying what it accepts")
         careful = cast("Channel", self._careful)
         Examination(careful, self._description, self._ports, self._features, self._take_features).begin()

@@ -23,6 +23,7 @@ PROXY = Path(__file__).parents[2] / "mininet" / "switch_proxy.py"
 RULES = (
     "table=0,priority=100,ip,nw_src=10.0.0.0/8,actions=group:1",
     "table=0,priority=0,actions=NORMAL",
+    "table=0,priority=40000,udp,actions=output:1",  # it would take packets of trials
     "table=4,priority=1,ip,nw_dst=0.0.0.0,actions=output:2",  # in the place of a trial's
     "table=1,priority=1,ipv6,ipv6_src=::,ipv6_dst=::,actions=drop",  # likewise
     "cookie=0xa17cff0000000002,table=4,priority=7,ip,actions=drop",  # with the cookie of trials
@@ -132,6 +133,7 @@ def seen(directory: Path) -> Iterator[tuple[str, Any]]:
     yield "before", held()
     yield "judged", probed("--json")
     yield "after", held()
+    yield "packets", [line for line in ofctl("dump-flows", BRIDGE, "udp") if "priority=40000" in line]
     yield "read", probed()
     slow = directory / "slow.yaml"
     slow.write_text("late: [{message: barrier_request, seconds: 2}]\n")

@@ -35,17 +35,19 @@ def test_a_switch_of_another_program_is_judged_and_left_as_it_was(seen: Any) -> 
     assert families(judged) == {role: ["ipv4", "ipv6"] for role in ROLES}
     report = json.loads(judged["out"])
     assert report["description"]["hardware"] == "Open vSwitch"
-    assert report["held"] == {"rules": 6, "groups": 2, "meters": 1, "unread": [], "different": []}
+    assert report["held"] == {"rules": 7, "groups": 2, "meters": 1, "unread": [], "different": []}
     assert seen["after"] == seen["before"]
+    (rule,) = seen["packets"]
+    assert "n_packets=0" in rule  # those of trials have met no rule of others
 
 
 def test_the_report_is_read_by_people_and_progress_is_told_apart_from_it(seen: Any) -> None:
     out, said = seen["read"]["out"], seen["read"]["said"]
     assert "Open vSwitch" in out
     assert "  can be a core" in out
-    assert out.endswith("What it held is as before: 6 rules, 2 groups and 1 meter.\n")
+    assert out.endswith("What it held is as before: 7 rules, 2 groups and 1 meter.\n")
     assert said.startswith("waiting for a switch on 127.0.0.1:6653")
-    assert "it holds 6 rules, 2 groups and 1 meter; they stay as they are" in said
+    assert "it holds 7 rules, 2 groups and 1 meter; they stay as they are" in said
 
 
 def test_whoever_interrupts_it_leaves_nothing_behind(seen: Any) -> None:

@@ -12,6 +12,8 @@ from anycast_sdn.openflow.careful import Careful
 from anycast_sdn.openflow.holdings import Holdings, place_of
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    OFPP_TABLE,
     AddFlow,
     Bucket,
     DeleteCookie,
@@ -22,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     FlowRule,
     GroupRule,
     Output,
+    PacketOut,
     SetGroup,
     ToGroup,
     match,
@@ -107,6 +110,37 @@ def test_a_group_of_a_trial_gets_a_number_that_is_free(peer: Peer) -> None:
     switch.send([DeleteGroup(100), DeleteGroup(99)])  # 99 was not tried: it is another program's
     deleted = [body for kind, _, body in peer.sent() if kind == ofp.OFPT_GROUP_MOD]
     assert [int.from_bytes(body[4:8], "big") for body in deleted] == [98]
+
+
+THROUGH = PacketOut(bytes(60), OFPP_CONTROLLER, (Output(OFPP_TABLE),))
+
+
+def test_a_packet_passes_only_by_rules_of_trials_which_are_above_all_others(peer: Peer) -> None:
+    """Open vSwitch gives rules the priority 32768 unless it is told another."""
+    switch = careful(peer, holdings(as_listed(peer, rule(32768, OTHER))))
+    switch.try_all([(AddFlow(rule(4000)), lambda *_: None), (AddFlow(rule(3999)), lambda *_: None)])
+    assert [priority for _, priority, _ in mods(peer)] == [33769, 33768]
+    switch.send([THROUGH])
+    assert [kind for kind, _, _ in peer.sent()] == [ofp.OFPT_PACKET_OUT]
+    switch.send([DeleteCookie(TRIAL)])
+    assert [deleted[:2] for deleted in mods(peer)] == [(DELETED_STRICTLY, 33769), (DELETED_STRICTLY, 33768)]
+
+
+def test_where_other_rules_are_above_all_no_packet_is_sent_and_nothing_is_known(peer: Peer) -> None:
+    switch = careful(peer, holdings(as_listed(peer, rule(65535, OTHER))))
+    results: list[Any] = []
+    switch.try_all([(AddFlow(rule(4000)), lambda *result: results.append(result)),
+                    (THROUGH, lambda *result: results.append(result))])  # fmt: skip
+    switch.send([THROUGH, DeleteFlow(rule(4000))])
+    assert results == [(None, "")] * 2
+    assert [kind for kind, _, _ in peer.sent()] == [ofp.OFPT_BARRIER_REQUEST]
+
+
+def test_where_it_is_not_known_which_rules_there_are_no_packet_is_sent(peer: Peer) -> None:
+    held = holdings()
+    held.unread.add("rules")
+    careful(peer, held).send([THROUGH])
+    assert peer.sent() == []
 
 
 def test_what_is_left_of_trials_is_cleaned_up_when_it_is_interrupted(peer: Peer) -> None:
