@@ -175,8 +175,8 @@ def _profiles() -> Iterable[Profile]:
     )
     yield Profile(
         name="zodiac-fx",
-        source="the firmware of the Zodiac FX (version 0.70): 512 rules in 10 tables; no "
-        "groups; the TTL and IPv6 addresses are not set; requests that it does not know are not answered",
+        source="the firmware of the Zodiac FX, of the time of version 0.70: 512 rules in 10 tables; no groups; the TTL "
+        "and IPv6 addresses are not set; requests that it does not know are not answered",
         manufacturer="Northbound Networks",
         hardware="Zodiac-FX Rev.A",
         software="0.70",
@@ -187,7 +187,6 @@ def _profiles() -> Iterable[Profile]:
             Elements(
                 actions=("dec_nw_ttl", "set_nw_ttl", "group", EXPERIMENTER),
                 set=("ipv6_src", "ipv6_dst", *_ND, "sctp_src", "sctp_dst", "icmpv6_type", EXPERIMENTER),
-                ports=("table",),
                 messages=("set_async", "get_async_request", EXPERIMENTER),
                 multipart=(*_PARTS_OF_GROUPS, "queue", EXPERIMENTER),
             ),

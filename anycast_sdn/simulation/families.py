@@ -9,8 +9,8 @@ from anycast_sdn.description.profile import ALL_TABLES, MATCH_FIELDS, NAMES, Ele
 from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Role, judge
-from anycast_sdn.openflow.layout import FIVE_TABLES
-from anycast_sdn.simulation import profile as profiles
+from anycast_sdn.openflow.layout import suited
+from anycast_sdn.simulation.switch import SimulatedSwitch
 
 _HEADINGS = {
     "match": "matches of",
@@ -47,7 +47,7 @@ def as_markdown() -> str:
 
 
 def _row(profile: Profile) -> str:
-    features = profiles.found(profile, Features(), FIVE_TABLES)
+    features = SimulatedSwitch(layout=suited(profile.tables), profile=profile).found(Features())
     refused, ignored = ("; ".join(filter(None, map(_words, several))) for several in (profile.refuse, profile.ignore))
     roles = (_able(judge(role, features).able) for role in Role)
     plays = f"{profile.manufacturer}, {profile.hardware}"

@@ -24,12 +24,12 @@ from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
-from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Profile
+from anycast_sdn.description.profile import Profile
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3
-from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
 from anycast_sdn.openflow.rules import Message, RuleKey
 from anycast_sdn.simulation.audits import Audits
 from anycast_sdn.simulation.channels import CHANNEL_S, ControlChannels
@@ -114,7 +114,8 @@ class SimulatedNetwork:
         return Controller(self.network, groups, random.Random(self._seed), pace=self._pace)
 
     def _switch(self, name: str) -> SimulatedSwitch:
-        return self._new_switch(profile=self._profiles.get(name, ALL_OF_OPENFLOW))
+        profile = self._profiles.get(name)
+        return self._new_switch(profile=profile, layout=suited(profile.tables)) if profile else self._new_switch()
 
     def _start(self) -> None:
         """Connect all switches; hosts send their first ARP and ND."""

@@ -284,7 +284,6 @@ def _field(name: str) -> str:
 
 def _left_of_rule(profile: Profile, rule: FlowRule) -> FlowRule:
     """The rule without what the switch leaves out of it."""
-
     place = _place(rule)
 
     def leaves_out(kind: Kind, name: str) -> bool:

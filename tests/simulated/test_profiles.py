@@ -12,8 +12,7 @@ from anycast_sdn.simulation.network import SimulatedNetwork
 
 BOTH = frozenset({4, 6})
 NONE: frozenset[int] = frozenset()
-# Profile → the families in which a switch can be a client edge, a server edge, and core, by what it accepts.  What it
-# accepts and does not do is found with packets alone, and not here.
+# Profile → the families in which a switch can be a client edge, a server edge, and core.
 ABLE = {
     "allied-telesis": (NONE, NONE, NONE),
     "aruba-3810m": (NONE, NONE, NONE),
@@ -25,7 +24,7 @@ ABLE = {
     "juniper-qfx5100": (NONE, NONE, NONE),
     "nvidia-onyx": (NONE, NONE, BOTH),
     "of-dpa": (NONE, NONE, NONE),
-    "zodiac-fx": (BOTH, NONE, BOTH),
+    "zodiac-fx": (NONE, NONE, NONE),
 }
 PORTS = range(40000, 40008)
 

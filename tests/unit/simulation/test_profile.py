@@ -11,7 +11,6 @@ from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.abilities import Ability
 from anycast_sdn.openflow.entry import rule_of
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.layout import FIVE_TABLES
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.openflow.rules import (
     AddFlow,
@@ -23,7 +22,6 @@ from anycast_sdn.openflow.rules import (
     Output,
     SetGroup,
 )
-from anycast_sdn.simulation import profile as profiles
 from anycast_sdn.simulation.profile import Closed, NotInProfile, taken
 from anycast_sdn.simulation.refusals import TableFull
 from anycast_sdn.simulation.switch import SimulatedSwitch
@@ -113,11 +111,23 @@ def test_cookies_and_statistics_can_be_missing_in_all_that_a_switch_says() -> No
 
 
 def test_a_switch_without_dec_ttl_is_found_to_lack_it() -> None:
-    found = profiles.found(PROFILES["aruba-3810m"], Features(), FIVE_TABLES)
-    assert {lack.ability for lack in found.lacks} >= {Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6}
-    assert not found.open_vswitch
-    assert not found.fin_timeout
-    assert "Aruba 3810M" in found.description
+    features = SimulatedSwitch(profile=PROFILES["aruba-3810m"]).found(Features())
+    assert {lack.ability for lack in features.lacks} >= {Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6}
+    assert not features.open_vswitch
+    assert not features.fin_timeout
+    assert "Aruba 3810M" in features.description
+
+
+def test_what_a_switch_ignores_is_found_by_packets() -> None:
+    found_out = SimulatedSwitch(profile=Profile(ignore=(Elements(actions=("dec_nw_ttl",)),))).found(Features())
+    assert {(lack.ability, lack.why) for lack in found_out.lacks} >= {
+        (Ability.DEC_TTL_IPV4, "the TTL stays as it was"),
+        (Ability.DEC_TTL_IPV6, "the TTL stays as it was"),
+    }
+
+
+def test_a_switch_that_lacks_nothing_is_found_to_lack_nothing() -> None:
+    assert SimulatedSwitch(profile=Profile()).found(Features()).lacks == ()
 
 
 def test_a_profile_in_a_file_is_added_to_the_one_that_it_is_like(tmp_path) -> None:  # type: ignore[no-untyped-def]
