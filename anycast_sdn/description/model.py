@@ -26,11 +26,17 @@ class Switch:
     server_edge: bool = False
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
     ovsdb: str = ""  # where its database is: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; "": not to be used
+    certificate: str = ""  # a name in that by which it connects, or sha256:FINGERPRINT; "": the name of the switch
     profile: Profile | None = None  # what the testbed's Open vSwitch plays; None: itself
 
     @property
     def is_edge(self) -> bool:
         return self.server_edge or self.client_edge is not None
+
+    @property
+    def bound_to(self) -> str:
+        """As ``certificate``, with the default."""
+        return self.certificate or self.name
 
     @property
     def translation_prefixes(self) -> tuple[Prefix, ...]:

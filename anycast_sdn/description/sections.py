@@ -22,6 +22,7 @@ from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerS
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
     AllocationName,
+    CertificateName,
     Cost,
     Count,
     DatapathId,
@@ -185,6 +186,12 @@ class Switch(Section):
         "Left out: connections end by the datapath's own timeouts (in userspace, TCP after 24 h and UDP after 30 s)"
     )
 
+    certificate: CertificateName | None = optional(
+        "with run --openflow-tls, by which certificate the switch connects: a name in it, the common name or one of "
+        "the SAN; or sha256: and the certificate's fingerprint. Switches may have the same one: bridges of one Open "
+        "vSwitch have to. Left out: the switch's name"
+    )
+
     profile: ProfileOrName | None = optional(
         "what the testbed's Open vSwitch plays (M28): the name of a profile of docs/hardware.md, or a section. The "
         "controller ignores it"
@@ -198,6 +205,7 @@ class Switch(Section):
             server_edge=self.server_edge,
             addresses=tuple(self.addresses),
             ovsdb=self.ovsdb or "",
+            certificate=self.certificate or "",
             profile=self.profile.made() if self.profile else None,
         )
 

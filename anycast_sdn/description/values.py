@@ -304,6 +304,16 @@ def _ovsdb(value: str) -> str:
     return value
 
 
+CertificateName = Annotated[
+    str,
+    text_form(
+        r"sha256:(?:[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31})|(?!sha256:)[!-~](?:[ -~]{0,62}[!-~])?",
+        str,
+        "a name in a certificate, 1-64 ASCII characters, or sha256: and 64 hexadecimal digits",
+    ),
+]
+
+
 def _unit(name: str) -> dict[str, Any]:
     """A unit in a JSON Schema, which has no keyword for it."""
     return {"x-unit": name}

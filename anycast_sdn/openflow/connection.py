@@ -8,12 +8,11 @@ The rules that it keeps:
   No message that comes before a switch is admitted has an effect outside its connection.
 - Every length is checked before anything is read; an answer is accepted only to a request that was sent, and its
   size is bounded.  Anything else is a BadMessage, which ends this connection and affects no other.
-- Each request has a deadline (``pending``).
+- Each request has a deadline (``pending``).  A connection that has ended keeps nothing: neither bytes nor callbacks.
 - All messages to the switch pass ``send`` or ``try_out``, or are questions, which change nothing.  While another
   controller is its master (``become_slave``), what would change something is dropped here.
 - The switch refuses what a former master sends, but for the end of a connection (Open vSwitch 3.1).  So before that it
   is asked who its master is, and all else waits behind.
-- A connection that has ended keeps nothing: neither bytes nor callbacks.
 
 ``listener.identified`` decides, at once or later, whether a switch is admitted.  Messages are written by
 ``codec``; what switches send is parsed by ``decoding`` and here, never by OS-Ken.
@@ -53,6 +52,7 @@ from anycast_sdn.openflow.pending import (
 )
 from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
 from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State, not_now
+from anycast_sdn.trust.certificate import Certificate
 
 LOG = logging.getLogger(__name__)
 
@@ -72,6 +72,9 @@ _ROLE = struct.Struct("!I4xQ")  # role, generation
 class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
     """``peer``: the other end's address, for the log.  ``wake``: is called when there is something to send."""
 
+    owed = "sent its datapath id"  # what has to be done within ``HANDSHAKE_S``
+    certificate: Certificate | None = None  # the other end's, verified; None: it has not shown one
+
     def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
         ProtocolDesc.__init__(self, codec.OPENFLOW_VERSION)
         Outgoing.__init__(self)
@@ -79,8 +82,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
         self.label = ""  # the name of an admitted switch in the network file
-        self.reason = ""  # why the connection has ended, in words …
-        self.kind = ""  # … and the kind of end that the log counts it as
+        self.reason = self.kind = ""  # why the connection has ended, in words, and the kind that the log counts it as
         self.is_master = True  # or another controller is
         self.session = 0  # grows with each ``become_slave``: what was begun before has no effect any more
         self.tables = 0  # how many the switch says that it has; 0: it has not said
@@ -149,7 +151,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         if self.awaits_admission:
             self._age += passed
             if self._age >= HANDSHAKE_S:
-                self.close(f"it has not sent its datapath id within {HANDSHAKE_S:.0f} s", "handshake")
+                self.close(f"it has not {self.owed} within {HANDSHAKE_S:.0f} s", "handshake")
         elif self.is_admitted and not self._echoes.tick(passed, self._send_echo):
             self.close("it does not answer echo requests")
         if not self.is_closed:
