@@ -439,7 +439,7 @@ class Controller(Telling):
             switch = self.by_name[name]
             if ports != switch.fabric_ports:
                 switch.set_fabric_ports(ports)
-        self.routes.set_links(self.discovery.links())
+        self.routes.set_links(self.discovery.links(), self._unable_to_forward())
         self.selecting.links_changed()
         self.uplinks.links_changed()
         self.service_reports.links_changed()

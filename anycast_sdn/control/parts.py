@@ -29,6 +29,7 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
+from anycast_sdn.fabric.family_routing import Excluded
 from anycast_sdn.openflow.judgement import Role
 
 
@@ -108,6 +109,13 @@ class Parts:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""
         switch, group = self.by_name[name], self.groups.covering(prefix.network)
         return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
+
+    def _unable_to_forward(self) -> Excluded:
+        """Packets of a family that a switch cannot forward are lost there."""
+        return {
+            is_v6: frozenset(switch.name for switch in self._in_order if not switch.is_able(Role.CORE, is_v6))
+            for is_v6 in (False, True)
+        }
 
     def _is_routed(self) -> bool:
         return not (self.uplinks.waiting() or self.routes.is_busy() or self.routes.unconfirmed())

@@ -12,16 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Link
+from anycast_sdn.fabric.family_routing import NOBODY, Excluded, FamilyRouting
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.fabric.ordered_update import OrderedUpdate
-from anycast_sdn.fabric.routing import Changes, Routing
+from anycast_sdn.fabric.routing import Changes
 
 
 class Routes:
     """``switches``: by name; ``delivers``: could this switch still deliver to a prefix that it does not announce?"""
 
     def __init__(self, switches: Mapping[str, ManagedSwitch], delivers: Callable[[str, Prefix], bool]) -> None:
-        self._routing = Routing(switches)
+        self._routing = FamilyRouting(switches)
         self._update = OrderedUpdate(
             self._routing,
             installed=lambda name: switches[name].routes,
@@ -54,8 +55,9 @@ class Routes:
 
     # ---------------------------------------------------------------- what changes them
 
-    def set_links(self, links: Iterable[Link]) -> None:
-        self._routing.begin_links(links)
+    def set_links(self, links: Iterable[Link], excluded: Excluded = NOBODY) -> None:
+        """``excluded``: the switches through which no packet of a family goes."""
+        self._routing.begin_links(links, excluded)
 
     def reconsider(self, prefixes: Iterable[Prefix]) -> None:
         """These prefixes may have other destinations."""

@@ -43,6 +43,7 @@ from typing import NamedTuple
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.prefixes import NestedPrefixes
+from anycast_sdn.fabric.family_routing import FamilyRouting
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.fabric.routing import Changes, Routing
 
@@ -73,7 +74,7 @@ class OrderedUpdate:
 
     def __init__(
         self,
-        routing: Routing,
+        routing: Routing | FamilyRouting,
         installed: Callable[[str], Mapping[Prefix, int]],
         delivers: Callable[[str, Prefix], bool],
         is_unseen: Callable[[str], bool],

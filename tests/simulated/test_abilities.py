@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 
-from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, served_by, topology, web
+from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, network, served_by, topology, web
 
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import UDP, Prefix
@@ -185,3 +185,39 @@ def test_a_server_edge_that_refuses_its_groups_later_withdraws_and_takes_up_its_
     assert announcers(net, v6) == {"ars2", "ars3"}
     ask(net, service=SERVICE[v6], port=40001)
     assert len(served_by(net, "as2")) == 1
+
+
+def no_forwarding(v6):
+    """A switch that cannot forward a family: it does not match its addresses."""
+    return Profile(refuse=(Elements(match=ADDRESSES[v6]),))
+
+
+def passed(net, *switches):
+    """Which of these have switches sent a packet that was no LLDP."""
+    return {sighting.receiver for sighting in net.wires} & {*switches}
+
+
+def test_a_family_goes_around_a_switch_that_cannot_forward_it_and_the_other_one_through_it(v6):
+    net = network("ring", "as2", switch={"profiles": {"c2": no_forwarding(v6)}})
+    for family, through in ((v6, {"c3", "c4", "c5", "c6"}), (not v6, {"c2", "c3"})):
+        net.wires.clear()
+        ask(net, service=SERVICE[family])
+        assert passed(net, "c2", "c3", "c4", "c5", "c6") == through
+        assert [len(flow.translated) == 16 for flow in bindings(net)][-1] is family
+    (says, effect), *_ = health(net, "c2")
+    lost = "IPv6" if v6 else "IPv4"
+    assert says.startswith(f"switch c2 cannot be a core for {lost}: it cannot match {lost} packets")
+    assert effect == f"{lost} packets are not sent through it."
+    assert "rule_refused" in drops(net, "c2")
+
+
+def test_a_core_switch_that_connects_anew_and_forwards_again_is_used_again(build, v6):
+    net = build("ring", "as2", switch={"profiles": {"c2": no_forwarding(v6)}})
+    net.switches["c2"].profile = ALL_OF_OPENFLOW
+    net.disconnect("c2")
+    net.connect("c2")
+    net.advance(3)
+    net.wires.clear()
+    ask(net, service=SERVICE[v6])
+    assert passed(net, "c2", "c3", "c4", "c5", "c6") == {"c2", "c3"}
+    assert not health(net, "c2")
