@@ -42,6 +42,7 @@ from anycast_sdn.openflow import frames
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
+from anycast_sdn.openflow.fallbacks import has_groups, serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
@@ -475,7 +476,10 @@ class ManagedSwitch:
         reaction = Reaction()
         if (spread := self.serving.spread_of(number)) and self.synchronised:
             if lack := self._refusals.group(number, spread.is_v6):
+                had_groups = has_groups(self.features, spread.is_v6)
                 self._found_lacking(lack, reaction)
+                if had_groups and serves_alone(self.features, spread.is_v6):
+                    reaction.messages = self.reconciler.replace_groups()
             elif self.features.equal_buckets:
                 self.features = replace(self.features, equal_buckets=False)
                 reaction.messages = self.reconciler.replace_groups()

@@ -16,6 +16,7 @@ from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import flows_begin_alone, fragments_come
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, fragment_entries, gateway_entries, meters
+from anycast_sdn.openflow.fallbacks import serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
@@ -128,6 +129,13 @@ class WantedRules:
 
     def service_fragments(self, service: Prefix, server: Address, host: Neighbour | None) -> FlowRule:
         return entries.service_fragments(service, server, self._switch.mac, host, self.features.hairpin)
+
+    def service_alone(self, service: Prefix, server: Address, host: Neighbour | None) -> FlowRule:
+        return entries.service_alone(service, server, self._switch.mac, host, self.features.hairpin)
+
+    def serves_alone(self, is_v6: bool) -> bool:
+        """Has each service of this family one server here, for want of groups?"""
+        return serves_alone(self.features, is_v6)
 
     def fragments_key(self, service: Prefix) -> RuleKey:
         return entries.service_fragments(service, service.network, self._switch.mac, None).key

@@ -55,6 +55,8 @@ class Ability(enum.Enum):
     GROUP_SET_IPV6 = "group_set_ipv6"
     GROUP_DELIVER_IPV4 = "group_deliver_ipv4"
     GROUP_DELIVER_IPV6 = "group_deliver_ipv6"
+    SERVE_IPV4 = "serve_ipv4"
+    SERVE_IPV6 = "serve_ipv6"
     MATCH_ICMP_IPV4 = "match_icmp_ipv4"
     MATCH_ICMP_IPV6 = "match_icmp_ipv6"
     MATCH_SCTP = "match_sctp"
@@ -92,6 +94,7 @@ _BOTH = {  # by the beginning of the names of a pair
     "deliver": "set MACs and decrement the {} in one rule",
     "group_set": "set {} addresses in the buckets of a group",
     "group_deliver": "set {} addresses, MACs and TTL in one bucket of a group",
+    "serve": "set {} addresses, MACs and TTL in one rule for a service",
     "flows": "hold the rules of {} flows",
 }
 _ABOUT = {
@@ -141,7 +144,7 @@ for _each in (False, True):
     _match = of_family("match", _each)
     _flow, _set = of_family("match_flow", _each), of_family("set", _each)
     _ttl_too, _group_set = of_family("dec_ttl", _each), of_family("group_set", _each)
-    for _name in ("match_prefix", "match_flow", "match_icmp", "match_bits", "set", "dec_ttl"):
+    for _name in ("match_prefix", "match_flow", "serve", "match_icmp", "match_bits", "set", "dec_ttl"):
         _RESTS_ON[of_family(_name, _each)] = frozenset((_match,))
     _RESTS_ON[of_family("match_port", _each)] = frozenset((_match, of_family("match_prefix", _each)))
     _RESTS_ON[of_family("match_icmp", _each)] = frozenset((_match, of_family("match_port", _each)))

@@ -170,6 +170,8 @@ def _actions(v6: bool, port: int) -> Iterator[AbilityTrial]:
         flow = (*ends, *_ports(TCP))
         yield _rule(of_family("translate", v6), table, v6, flow, actions=_addresses(v6), goto=goto)
     onward = DecTtl(), Output(port)
+    one_server = (_addresses(v6)[1], *_macs(), *onward)
+    yield _rule(of_family("serve", v6), Table.SERVICE, v6, ends[1:], actions=one_server)
     yield _rule(of_family("dec_ttl", v6), Table.ROUTES, v6, ends[1:], actions=onward)
     yield _rule(of_family("deliver", v6), Table.ROUTES, v6, ends[1:], actions=(*_macs(), *onward))
 

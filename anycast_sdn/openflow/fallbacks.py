@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from anycast_sdn.openflow.abilities import Ability, of_family
 from anycast_sdn.openflow.features import Features
 
 
@@ -27,6 +28,27 @@ FALLBACKS = (
     ),
     Fallback("expired_reports", "it cannot be asked to report expired TTLs: traceroute does not show it"),
 )
+
+
+GROUPS = {  # by "is IPv6": the abilities by which a service's flows are spread over servers …
+    v6: frozenset((
+        Ability.SELECT_GROUP, Ability.TO_GROUP, Ability.GROUP_SET_MACS, Ability.GROUP_DEC_TTL,
+        of_family("group_set", v6), of_family("group_deliver", v6),
+    ))
+    for v6 in (False, True)
+}  # fmt: skip
+SERVE = {v6: of_family("serve", v6) for v6 in (False, True)}  # … and the one that is enough for one server
+ONE_SERVER = "all new flows of a service go to one server here, which the controller chooses"
+
+
+def has_groups(features: Features, v6: bool) -> bool:
+    """Can it spread the flows of a service over several servers?"""
+    return all(lack.ability not in GROUPS[v6] for lack in features.lacks)
+
+
+def serves_alone(features: Features, v6: bool) -> bool:
+    """Does a service have one server there, by a plain rule, because the switch has no groups for that?"""
+    return not has_groups(features, v6) and all(lack.ability is not SERVE[v6] for lack in features.lacks)
 
 
 def fallbacks(features: Features, *, of_flows: bool) -> Iterator[Fallback]:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Switch
 from anycast_sdn.openflow.abilities import Ability, Lack, of_family
-from anycast_sdn.openflow.fallbacks import fallbacks
+from anycast_sdn.openflow.fallbacks import GROUPS, ONE_SERVER, SERVE, fallbacks, serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.row import Table
 
@@ -129,10 +129,27 @@ def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILI
     """``families``: that the network has; what the switch lacks for others does not matter."""
     needed = (lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
+    lacks, alone = _with_one_server(lacks, features, families) if role is Role.SERVER_EDGE else (lacks, [])
     lost = {lack.ability.about.family for lack in lacks}
     able = frozenset() if None in lost else families - lost
-    instead = tuple(each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)) if able else ()
-    return Judgement(role, able, lacks, instead, families)
+    instead = [each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)]
+    return Judgement(role, able, lacks, (*alone, *instead) if able else (), families)
+
+
+def _with_one_server(
+    lacks: tuple[Lack, ...], features: Features, families: frozenset[int]
+) -> tuple[tuple[Lack, ...], list[str]]:
+    """Groups are not needed where a plain rule does → (what is lacking nevertheless, the fall-back in words)."""
+    groups = [lack for lack in lacks if any(lack.ability in each for each in GROUPS.values())]
+    alone = {6 if v6 else 4 for v6 in (False, True) if serves_alone(features, v6)} & families
+    if not alone:
+        return lacks, []
+    others = [lack for lack in lacks if lack not in groups or lack.ability.about.family not in (None, *alone)]
+    if any(lack.ability.about.family is None for lack in groups):  # the family that has no plain rule is lost
+        others += [
+            lack for lack in features.lacks if lack.ability in SERVE.values() and lack.ability.about.family in families
+        ]
+    return tuple(others), [f"it cannot {_reasons(groups)}: {ONE_SERVER}"]
 
 
 def _is_needed(lack: Lack, needs: Needs) -> bool:

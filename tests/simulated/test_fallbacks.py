@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 
 import pytest
 from scenes import SERVICE, ask, bindings, managed, payloads, rules_alone, the_binding
@@ -183,3 +184,67 @@ def test_known_flows_go_on_after_a_restart_of_the_controller(build, profile):
     ask(net, port=40001)
     assert len(net.host("as2").received) == before + 2
     assert len(payloads(net.host("h1").received)) == 3
+
+
+# ------------------------------------------------------------------------------ groups
+
+WITHOUT_GROUPS = {
+    "no select groups": Profile(refuse=(Elements(groups=("select",)),)),
+    "no rewriting in buckets": Profile(refuse=(Elements(bucket_actions=("set_field",)),)),
+    "no groups at all": Profile(refuse=(Elements(messages=("group_mod",)),)),
+}
+without_groups = pytest.mark.parametrize("profile", WITHOUT_GROUPS.values(), ids=WITHOUT_GROUPS)
+ONE_SERVER = "all new flows of a service go to one server here, which the controller chooses"
+
+
+def kinds_at(net, name):
+    return Counter(kind_of(rule.cookie) for rule in net.switches[name].flows.values())
+
+
+@without_groups
+def test_a_server_edge_without_groups_serves_by_one_server(build, profile, v6):
+    net = build("one-switch", "s1", "s2", switch={"profiles": {"edge": profile}})
+    for port in range(40000, 40016):
+        ask(net, "c1", service=SERVICE[v6], port=port)
+    assert len({each.server for each in bindings(net, "edge")}) == 1
+    assert len(payloads(net.host("c1").received)) == 16
+    assert kinds_at(net, "edge")[Kind.SERVICE_ALONE] == 2, "one rule for each family"
+    assert not net.switches["edge"].groups
+    said = sentence(net, Role.SERVER_EDGE, "edge")
+    assert said.startswith("can be a server edge; it cannot ")
+    assert said.endswith(ONE_SERVER)
+    assert nothing_is_refused(net, "edge")
+
+
+@without_groups
+def test_another_server_takes_new_flows_when_the_one_is_gone(build, profile, v6):
+    net = build("one-switch", "s1", "s2", switch={"profiles": {"edge": profile}})
+    ask(net, "c1", service=SERVICE[v6])
+    (first,) = bindings(net, "edge")
+    name = next(host for host in ("s1", "s2") if first.server in net.host(host).addresses)
+    other = {"s1": "s2", "s2": "s1"}[name]
+    net.set_port(net.host(name).port, False)
+    net.advance(15)
+    ask(net, "c1", service=SERVICE[v6], port=40001)
+    assert net.host(other).address(v6) in {each.server for each in bindings(net, "edge")}
+
+
+def test_only_the_family_whose_groups_are_refused_is_served_by_one_server(build):
+    profile = Profile(refuse=(Elements(set=("ipv6_dst",), bucket_actions=("set_field",)),))
+    net = build("one-switch", "s1", "s2", switch={"profiles": {"edge": profile}})
+    judgement = judge(Role.SERVER_EDGE, managed(net, "edge").features)
+    assert judgement.able == {4}
+
+
+@without_groups
+def test_a_switch_that_gets_groups_spreads_new_flows_again(build, profile, v6):
+    net = build("one-switch", "s1", "s2", switch={"profiles": {"edge": profile}})
+    net.disconnect("edge")
+    net.switches["edge"].profile = Profile()
+    net.connect("edge")
+    net.settle()
+    for port in range(40000, 40016):
+        ask(net, "c1", service=SERVICE[v6], port=port)
+    assert len({each.server for each in bindings(net, "edge")}) == 2
+    assert not kinds_at(net, "edge")[Kind.SERVICE_ALONE]
+    assert nothing_is_refused(net, "edge")

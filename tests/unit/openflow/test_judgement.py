@@ -27,6 +27,20 @@ def test_what_the_controller_does_instead_of_what_a_switch_lacks_is_said() -> No
     assert judge(Role.CORE, Features(idle_timeouts=False)).sentence == "can be a core", "it has no flows"
 
 
+def test_a_server_edge_without_groups_is_able_where_a_plain_rule_does_instead() -> None:
+    groups = (Ability.SELECT_GROUP, None)
+    judgement = judge(Role.SERVER_EDGE, lacking(groups))
+    assert judgement.able == {4, 6}
+    assert judgement.sentence == (
+        "can be a server edge; it cannot spread flows by a select group (bad action, bad type): "
+        "all new flows of a service go to one server here, which the controller chooses"
+    )
+    assert judge(Role.SERVER_EDGE, lacking(groups, (Ability.SERVE_IPV6, 2))).able == {4}
+    assert not judge(Role.SERVER_EDGE, lacking(groups, (Ability.SERVE_IPV4, 2), (Ability.SERVE_IPV6, 2))).able
+    buckets = (Ability.GROUP_SET_IPV4, None), (Ability.GROUP_SET_IPV6, None)
+    assert judge(Role.SERVER_EDGE, lacking(*buckets, (Ability.SERVE_IPV6, 2))).able == {4}
+
+
 def test_the_families_are_judged_apart() -> None:
     judgement = judge(Role.CLIENT_EDGE, lacking((Ability.SET_IPV6, 1), (Ability.SET_IPV6, 3)))
     assert judgement.able == {4}
