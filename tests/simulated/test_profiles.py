@@ -20,7 +20,7 @@ ABLE = {
     "cisco-asr9000": (NONE, NONE, NONE),
     "dell-n3200": (NONE, NONE, NONE),
     "dell-os10": (NONE, NONE, NONE),
-    "extreme-s-series": (BOTH, NONE, BOTH),
+    "extreme-s-series": (BOTH, BOTH, BOTH),
     "juniper-qfx5100": (NONE, NONE, NONE),
     "nvidia-onyx": (NONE, NONE, BOTH),
     "of-dpa": (NONE, NONE, NONE),

@@ -51,10 +51,10 @@ def test_the_families_are_judged_apart() -> None:
 
 
 def test_what_concerns_both_families_takes_the_role_from_both() -> None:
-    judgement = judge(Role.SERVER_EDGE, lacking((Ability.SELECT_GROUP, 2)))
+    judgement = judge(Role.SERVER_EDGE, lacking((Ability.GOTO, 2)))
     assert judgement.able == frozenset()
     assert judgement.sentence == (
-        "cannot be a server edge: it cannot spread flows by a select group (table 2: bad action, bad type); "
+        "cannot be a server edge: it cannot pass packets on to another table (table 2: bad action, bad type); "
         "service addresses are not announced here"
     )
 
