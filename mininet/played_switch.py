@@ -62,6 +62,10 @@ class PlayedSwitch:
 
     def __init__(self, profile: Profile) -> None:
         self.profile = profile
+        self.forget()
+
+    def forget(self) -> None:
+        """It has been made anew, and holds nothing."""
         self._as_sent: dict[tuple[int, int, frozenset[bytes]], wire.FlowMod] = {}  # rules of which something is ignored
         self._keys: set[tuple[int, int, frozenset[bytes]]] = set()  # rules that were added
         self._groups: set[int] = set()

@@ -99,6 +99,7 @@ class Proxies:
         self._undo = ExitStack()
         self._relays: Relays | None = None
         self._made: dict[str, list[int]] = {}
+        self._played: dict[str, PlayedSwitch] = {}
 
     def __enter__(self) -> Proxies:
         return self
@@ -113,9 +114,14 @@ class Proxies:
         if switch.name not in self._made:
             if self._relays is None:
                 self._relays = self._undo.enter_context(Relays())
-            played = PlayedSwitch(switch.profile)
+            played = self._played[switch.name] = PlayedSwitch(switch.profile)
             self._made[switch.name] = [SwitchProxy(self._relays, port, played).port for port in self._openflow_ports]
         return self._made[switch.name]
+
+    def made_anew(self, name: str) -> None:
+        """This switch has lost all that it held."""
+        if played := self._played.get(name):
+            played.forget()
 
 
 def _request(reply: bytes) -> str:

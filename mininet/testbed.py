@@ -224,6 +224,7 @@ class Testbed:
     def start_switch(self, name: str) -> None:
         """Makes the bridge again, without rules, and sets its controller."""
         self._mininet.nameToNode[self.bridge(name)].start([])
+        self._proxies.made_anew(name)
         self._configure_switches([self.network.switch(name)])
 
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:

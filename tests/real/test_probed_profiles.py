@@ -1,4 +1,4 @@
-"""What ``anycast-sdn probe`` finds of Open vSwitch that plays a profile is what the simulated switch is judged to be."""
+"""What ``anycast-sdn probe`` finds of Open vSwitch that plays a profile is what the simulation finds."""
 
 from __future__ import annotations
 
