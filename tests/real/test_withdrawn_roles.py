@@ -1,4 +1,4 @@
-"""Real Open vSwitch that cannot carry out a role in one family: that is not used, and clients are told at once (M35)."""
+"""Real Open vSwitch that cannot carry out a role in one family: it is not used for it, and clients are told (M35)."""
 
 from __future__ import annotations
 
