@@ -38,7 +38,7 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
-from anycast_sdn.openflow import frames
+from anycast_sdn.openflow import frames, transactions
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -461,9 +461,9 @@ class ManagedSwitch:
         number = binding_of(cookie)
         if not number:
             return Reaction(events=[RuleRefused(self.name)])
-        flow = self.engine.flows.by_number(number)
+        flow = transactions.refused(self.engine.flows, number)
         lack = self._refusals.flow(flow, why) if flow and not full else None
-        reaction = self.engine.rule_refused(number, now)
+        reaction = self.engine.rule_refused(flow.number if flow else number, now)
         if lack:
             self._found_lacking(lack, reaction)
         return reaction

@@ -98,7 +98,7 @@ _BOTH = {  # by the beginning of the names of a pair
     "flows": "hold the rules of {} flows",
 }
 _ABOUT = {
-    Ability.TABLE: About("hold rules in all tables of the pipeline"),
+    Ability.TABLE: About("hold rules in as many tables as it needs"),
     Ability.GOTO: About("pass packets on to another table"),
     Ability.PUNT: About("send packets to the controller by a rule"),
     Ability.MATCH_NEIGHBOUR_IPV4: About("match ARP by port", 4),
@@ -174,6 +174,8 @@ def causes(lacks: Iterable[Lack]) -> tuple[Lack, ...]:
 
 def _explains(cause: Lack, lack: Lack) -> bool:
     same = cause.table == lack.table and cause.logical == lack.logical
+    if cause.ability is Ability.TABLE and lack.ability is Ability.GOTO:
+        return same or "table id" in lack.why  # there is no such table to go to
     if cause.ability is Ability.TABLE and lack.ability is not Ability.TABLE:
         return same
     return cause.ability in lack.ability.rests_on and (same or cause.table is None or lack.table is None)

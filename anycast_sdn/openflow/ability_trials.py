@@ -130,9 +130,6 @@ def _groups(ports: Sequence[int]) -> Iterator[AbilityTrial]:
         yield AbilityTrial(of_family("group_deliver", v6), None, (whole,))
 
 
-_GROUPS = range(_GROUP, _GROUP + 7)
-
-
 def _matches(v6: bool, port: int) -> Iterator[AbilityTrial]:
     host, net = _HOSTS[v6], _NETS[v6]
     in_port = Field("in_port", port)
@@ -263,5 +260,12 @@ class AbilityTrials:
             self._refused.setdefault(trial, why)
         self._left -= 1
         if not self._left:
-            self._switch.send([DeleteCookie(_COOKIE), *map(DeleteGroup, _GROUPS)])
+            self._switch.send([DeleteCookie(_COOKIE), *self._groups_there()])
             self._done(lacks_of(self._refused, self._switch.layout))
+
+    def _groups_there(self) -> Iterator[Message]:
+        """What deletes the groups that were accepted: a switch without groups would refuse that, too."""
+        for trial in self._trials:
+            for message in () if trial in self._refused else trial.messages:
+                if isinstance(message, SetGroup):
+                    yield DeleteGroup(message.group.number)

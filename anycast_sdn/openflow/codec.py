@@ -19,7 +19,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import connections, entries, nicira, oxm
+from anycast_sdn.openflow import connections, entries, nicira, oxm, transactions
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.requests import RulesRequest
@@ -94,12 +94,14 @@ class Encoder:
         if isinstance(message, RemoveBinding):
             return self._remove(message.put)
         if isinstance(message, AddFlow):
-            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _next_xid(datapath))
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _xid_of(datapath, message.rule))
         if isinstance(message, DeleteFlow):
-            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
+            xid = _xid_of(datapath, message.rule)
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, xid)
         if isinstance(message, SetGroup):
             command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
-            return PACKER.group_mod(self._layout.group_on_switch(message.group), command, _next_xid(datapath))
+            xid = transactions.of_group(message.group.number, _next_xid(datapath))
+            return PACKER.group_mod(self._layout.group_on_switch(message.group), command, xid)
         if isinstance(message, DeleteCookie):
             return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
         if isinstance(message, EndConnection):
@@ -155,6 +157,10 @@ def _next_xid(datapath: Any) -> int:
     numbered = _Numbered()
     datapath.set_xid(numbered)
     return numbered.xid
+
+
+def _xid_of(datapath: Any, rule: FlowRule) -> int:
+    return transactions.of_rule(rule.cookie, _next_xid(datapath))
 
 
 def _delete_everything(datapath: Any) -> tuple[Any, Any]:

@@ -30,7 +30,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import codec, decoding, passed_on
+from anycast_sdn.openflow import codec, decoding, passed_on, transactions
 from anycast_sdn.openflow.adapting import Adapting
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
@@ -50,6 +50,7 @@ from anycast_sdn.openflow.pending import (
     TakesPacket,
     TrialResult,
 )
+from anycast_sdn.openflow.refusal import Refusal, refusal
 from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
 from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State, not_now
 from anycast_sdn.trust.certificate import Certificate
@@ -65,6 +66,7 @@ HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a co
 VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1.3 can be agreed on
 
 _HEADER = struct.Struct("!BBHI")
+_XID_AT = 4
 _ERROR = struct.Struct("!HH")
 _ROLE = struct.Struct("!I4xQ")  # role, generation
 
@@ -253,7 +255,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         return xid
 
     def _next_xid(self) -> int:
-        self._xid = self._xid % (codec.TICKET - 1) + 1  # never 0: rules and packets without an id of their own have it
+        self._xid = self._xid % transactions.MOST + 1  # never 0: packets without an id of their own have it
         return self._xid
 
     def _send_echo(self) -> int:
@@ -296,18 +298,16 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         """As ``try_out``, with one barrier behind them all."""
         if not self.is_master or self.is_closed:
             return
-        written = [(self._with_xid(self._encode(self, [message])), result) for message, result in attempts]
+        results: dict[int, TrialResult] = {}
+        written = []
+        for message, result in attempts:
+            attempt, xid = self._encode(self, [message]), self._next_xid()
+            written.append(attempt[:_XID_AT] + xid.to_bytes(4, "big") + attempt[_HEADER.size :])
+            results[xid] = result
         barrier = parser.OFPBarrierRequest(self)
-        end = codec.serialised(self, barrier)
-        results = {_HEADER.unpack_from(attempt)[3]: result for attempt, result in written}
+        written.append(codec.serialised(self, barrier))
         self._pending.try_out(results, barrier.xid)
-        self._queue(b"".join([*(attempt for attempt, _ in written), end]))
-
-    def _with_xid(self, written: bytes) -> bytes:
-        """Packets have no transaction id of their own."""
-        if _HEADER.unpack_from(written)[3]:
-            return written
-        return b"".join((written[:4], self._next_xid().to_bytes(4, "big"), written[8:]))
+        self._queue(b"".join(written))
 
     def await_report(self, cookie: int, report: Reported) -> None:
         """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""
@@ -498,25 +498,20 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
             self._pending.error(xid, decoding.means_unsupported(kind, code), error_words(kind, code))
         elif not self.is_master:
             pass  # it is about what was sent before
-        elif len(quoted) >= 16 and quoted[1] in _MODS:
-            full = (kind, code) in _FULL
-            reason = "table full" if full else error_words(kind, code)
-            cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
-            self._listener.rule_refused(self.id, cookie, full, reason)
-            if quoted[1] == ofp.OFPT_GROUP_MOD and decoding.concerns_buckets(kind, code):
-                self._listener.group_refused(self.id, int.from_bytes(quoted[12:16], "big"))
+        elif refused := refusal(xid, kind, code, quoted):
+            self._refused(kind, code, refused)
+
+    def _refused(self, kind: int, code: int, refused: Refusal) -> None:
+        if refused.changes:
+            self._listener.rule_refused(self.id, refused.cookie, refused.full, refused.reason)
+            if refused.group is not None:
+                self._listener.group_refused(self.id, refused.group)
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # only once: each packet may cause one
-            self._listener.message_refused(self.id, f"{error_words(kind, code)}, {quoted[:64].hex()}")
+            self._listener.message_refused(self.id, refused.reason)
 
 
-_MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
 _CHANGE_NOTHING = (Barrier, ReportExpired)
-_FULL = frozenset((
-    (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
-    (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
-    (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
-))  # fmt: skip
 _STALE = (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE)
 _IS_SLAVE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE)
 _EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS))

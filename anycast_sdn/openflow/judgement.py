@@ -165,18 +165,35 @@ def remarks(features: Features) -> list[str]:
     return [f"cannot {_reasons(those)}; {effect}" for effect, those in by_effect.items()]
 
 
+class _Reason(NamedTuple):
+    words: str
+    why: str
+    tables: tuple[int, ...]
+
+    def __str__(self) -> str:
+        *others, last = map(str, self.tables) if self.tables else ("",)
+        numbers = f"{', '.join(others)} and {last}" if others else last
+        where = f"table{'s' * bool(others)} {numbers}: " if self.tables else ""
+        return f"{self.words} ({where}{self.why})"
+
+
 def _reasons(lacks: Iterable[Lack]) -> str:
-    """ "set IPv6 addresses (table 1: bad action, …) and …", each ability once, with the tables that refuse it."""
-    by_ability: dict[tuple[Ability, str], list[int]] = {}
+    """ "set IPv6 addresses (table 1: bad action, …), nor …", each ability once, with the tables that refuse it."""
+    found: dict[tuple[Ability, str], set[int]] = {}
     for lack in lacks:
-        tables = by_ability.setdefault((lack.ability, lack.why), [])
-        if lack.table is not None and lack.table not in tables:
-            tables.append(lack.table)
-    return listed([_reason(ability, why, tables) for (ability, why), tables in by_ability.items()], separator=", nor ")
+        found.setdefault((lack.ability, lack.why), set()).update(() if lack.table is None else (lack.table,))
+    reasons = {
+        (ability, why): _Reason(ability.about.words, why, tuple(sorted(tables)))
+        for (ability, why), tables in found.items()
+    }
+    return listed(list(dict.fromkeys(str(_of_both(reasons, *each)) for each in reasons)), separator=", nor ")
 
 
-def _reason(ability: Ability, why: str, tables: list[int]) -> str:
-    *others, last = map(str, sorted(tables)) if tables else ("",)
-    numbers = f"{', '.join(others)} and {last}" if others else last
-    where = f"table{'s' * bool(others)} {numbers}: " if tables else ""
-    return f"{ability.about.words} ({where}{why})"
+def _of_both(reasons: Mapping[tuple[Ability, str], _Reason], ability: Ability, why: str) -> _Reason:
+    """The reason, and that of the other family if it is the same."""
+    own = reasons[ability, why]
+    name = ability.value.rpartition("_ipv")[0]
+    of_ipv4, of_ipv6 = (reasons.get((of_family(name, v6), why)) if name else None for v6 in (False, True))
+    if of_ipv4 and of_ipv6 and of_ipv4.tables == of_ipv6.tables and "IPv4" in of_ipv4.words:
+        return own._replace(words=of_ipv4.words.replace("IPv4", "IPv4 or IPv6"))
+    return own

@@ -13,7 +13,7 @@ from the same table.  Where none comes back at all, nothing is known.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -86,12 +86,10 @@ class PacketProbe(NamedTuple):
         return PacketOut(self.sent, OFPP_CONTROLLER, (Output(OFPP_TABLE),))
 
 
-def clean_up() -> list[Message]:
-    """What removes all rules and groups of probes."""
-    return [DeleteCookie(_COOKIE), *(DeleteGroup(_GROUP + number) for number in range(_MOST))]
-
-
-_MOST = 64  # probes
+def clean_up(there: Iterable[Message]) -> list[Message]:
+    """What removes all rules of probes, and these groups.  A switch without groups would refuse even that."""
+    groups = (message for message in there if isinstance(message, SetGroup))
+    return [DeleteCookie(_COOKIE), *(DeleteGroup(each.group.number) for each in groups)]
 
 
 def packet_probes(layout: Layout, nonce: bytes) -> tuple[PacketProbe, ...]:

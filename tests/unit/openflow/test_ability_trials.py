@@ -98,7 +98,7 @@ def test_of_a_switch_with_one_table_only_that_is_told() -> None:
     found = judgement(Role.CORE, one_table)
     assert found.able == frozenset()
     assert found.sentence == (
-        "cannot be a core: it cannot hold rules in all tables of the pipeline "
+        "cannot be a core: it cannot hold rules in as many tables as it needs "
         "(tables 1, 2, 3 and 4: flow-mod failed, bad table id); packets are not sent through it"
     )
 

@@ -64,3 +64,14 @@ def test_what_a_role_does_not_need_takes_nothing_from_it() -> None:
     assert judge(Role.SERVER_EDGE, features).is_able
     assert judge(Role.CORE, features).is_able
     assert not judge(Role.CLIENT_EDGE, features).able
+
+
+def test_what_a_switch_lacks_in_both_families_alike_is_said_once() -> None:
+    features = lacking(
+        (Ability.DEC_TTL_IPV4, 4), (Ability.DEC_TTL_IPV6, 4), (Ability.SET_IPV4, 1), (Ability.SET_IPV6, 3)
+    )
+    assert judge(Role.CLIENT_EDGE, features).sentence == (
+        "cannot be a client edge: it cannot decrement the TTL of IPv4 or IPv6 packets (table 4: bad action, bad type), "
+        "nor set IPv4 addresses (table 1: bad action, bad type), "
+        "nor set IPv6 addresses (table 3: bad action, bad type); new flows of its clients are refused"
+    )

@@ -173,11 +173,11 @@ def test_rules_of_lower_priority_before_and_after_do_not_catch_the_packet() -> N
 
 
 def test_all_rules_and_groups_of_probes_are_removed() -> None:
-    deleted = {message.number for message in clean_up() if isinstance(message, DeleteGroup)}
     rules = [rule for probe in PROBES for rule in probe.rules]
+    deleted = {message.number for message in clean_up(rules) if isinstance(message, DeleteGroup)}
     assert {rule.group.number for rule in rules if isinstance(rule, SetGroup)} <= deleted
     switch = SimulatedSwitch(profile=Profile(), only_declared=False)
-    for message in (*rules, *clean_up()):
+    for message in (*rules, *clean_up(rules)):
         switch.apply(message, 0.0)
     assert (dict(switch.flows), switch.groups) == ({}, {})
     keys = [rule.rule.key for rule in rules if isinstance(rule, AddFlow)]
