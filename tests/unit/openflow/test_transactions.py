@@ -49,7 +49,7 @@ def told(sent: Message, error_of: tuple[int, int], quoted: int) -> list[tuple[ob
 def test_a_refused_rule_is_known_by_its_row_however_little_is_quoted(quoted: int) -> None:
     for message in (AddFlow(ROUTE), DeleteFlow(ROUTE)):
         ((name, dpid, value, full, why),) = told(message, BAD_ACTION, quoted)
-        assert (name, dpid, kind_of(value), full) == ("rule_refused", DPID, Kind.ROUTE, False)
+        assert (name, dpid, kind_of(int(str(value))), full) == ("rule_refused", DPID, Kind.ROUTE, False)
         assert why == "bad action, bad type"
 
 
