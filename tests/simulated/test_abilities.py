@@ -177,7 +177,7 @@ def test_a_server_edge_that_refuses_its_groups_later_withdraws_and_takes_up_its_
         assert [*served_by(net, "as2", "as3").values()] == [{"as3"}]
         told = [event.sentence() for event in net.channels.reported if isinstance(event, SwitchDegraded)]
         assert told[-1].startswith("switch ars2 cannot be a server edge: it cannot set IPv")
-        assert told[-1].count("(it has refused the group of a service)") == 2, "that of each family"
+        assert "IPv4 or IPv6" in told[-1], "that of each family"
         assert told[-1].endswith("; service addresses are not announced here")
     net.disconnect("ars2")
     net.connect("ars2")
