@@ -8,6 +8,7 @@ import pytest
 
 from anycast_sdn.openflow.abilities import Ability
 from anycast_sdn.openflow.ability_trials import AbilityTrial, ability_trials, lacks_of
+from anycast_sdn.openflow.fallbacks import SERVE
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import NEEDS, Judgement, Role, judge, remarks
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
@@ -77,7 +78,7 @@ def test_each_role_needs_only_what_is_tried_where_it_is_tried(role: Role) -> Non
 
 
 def test_every_ability_is_tried_and_is_either_needed_or_something_follows() -> None:
-    needed = {ability for needs in NEEDS.values() for ability in needs}
+    needed = {ability for needs in NEEDS.values() for ability in needs} | {*SERVE.values()}
     assert {trial.ability for trial in ability_trials()} == {*Ability} - FOUND_OTHERWISE
     assert {ability for ability in Ability if ability.about.without} == {*Ability} - needed
 
