@@ -132,7 +132,7 @@ def test_a_switch_that_sets_no_macs_can_be_no_edge_and_loses_both_families() -> 
         return NO_ACTION if sets else ""
 
     found = features_of(refuses)
-    assert {lack.ability for lack in found.lacks} == {Ability.SET_MACS}
+    assert {lack.ability for lack in found.lacks} == {Ability.SET_MACS, *SERVE.values()}
     assert judge(Role.CORE, found).is_able
     assert judge(Role.SERVER_EDGE, found).able == frozenset()
 
@@ -140,7 +140,7 @@ def test_a_switch_that_sets_no_macs_can_be_no_edge_and_loses_both_families() -> 
 def test_a_switch_without_decrement_can_be_nothing() -> None:
     found = features_of(no_action(DecTtl))
     assert {lack.ability for lack in found.lacks} == {
-        Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.GROUP_DEC_TTL
+        Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.GROUP_DEC_TTL, *SERVE.values()
     }  # fmt: skip
     assert not any(judge(role, found).able for role in Role)
 
