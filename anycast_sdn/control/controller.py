@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.mirror import CLOSE, END
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
@@ -23,6 +22,7 @@ from anycast_sdn.control.share import Share
 from anycast_sdn.control.slices import Slices, probe
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.telling import Telling
+from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups

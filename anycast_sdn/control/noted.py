@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeVar
 
-from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.operations import Kind, Operation, State
+from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.health import CheckName, CheckState
 from anycast_sdn.core.model import Address, packed, text

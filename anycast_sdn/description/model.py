@@ -211,6 +211,7 @@ class Network:
     limits: Limits = Limits()
     uplinks: tuple[Uplink, ...] = ()
     legacy_core: LegacyCore | None = None
+    lldp: bool = True  # links are watched by LLDP; false: their ports alone say whether they are up
     undeclared_links: bool = False  # true: links that discovery finds beside ``links`` are used, too
     # Where an address belongs: (bits, host bits, network's number) → subnet, and all pairs of the first two.
     _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)

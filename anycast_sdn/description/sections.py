@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from anycast_sdn.core import roles
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
@@ -342,13 +342,26 @@ class Limits(Section):
 
 
 class Discovery(Section):
-    """What is done with links that LLDP finds."""
+    """How links are watched, and what is done with those that LLDP finds."""
 
+    lldp: bool = as_in(
+        model.Network,
+        "lldp",
+        "false: no LLDP is sent, the links are those under links, and their ports alone say whether they are up: for "
+        "switches that keep LLDP to themselves. The controller finds such a switch by itself; a link that fails while "
+        "its ports stay up is not noticed there",
+    )
     undeclared_links: bool = as_in(
         model.Network,
         "undeclared_links",
         "true: links that LLDP finds, but that are not under links, are used at cost 1",
     )
+
+    @model_validator(mode="after")
+    def _found_by_lldp(self) -> Discovery:
+        if self.undeclared_links and not self.lldp:
+            raise ValueError("undeclared_links needs lldp, which finds them: leave one of the two out")
+        return self
 
 
 # ------------------------------------------------------------------------------ the file
@@ -369,7 +382,7 @@ class File(Section):
     limits: Limits = Field(default_factory=Limits, description="limits on what a switch sends to the controller")
     uplinks: list[Uplink] = list_of("ports to ordinary routers")
     legacy_core: LegacyCore | None = optional("the testbed's network of ordinary routers")
-    discovery: Discovery = Field(default_factory=Discovery, description="what is done with links that LLDP finds")
+    discovery: Discovery = Field(default_factory=Discovery, description="how links are watched")
 
     def network(self) -> model.Network:
         anycast = self.anycast_prefixes
@@ -384,5 +397,6 @@ class File(Section):
             limits=self.limits.limits(),
             uplinks=tuple(uplink.uplink() for uplink in self.uplinks),
             legacy_core=self.legacy_core.core() if self.legacy_core else None,
+            lldp=self.discovery.lldp,
             undeclared_links=self.discovery.undeclared_links,
         )

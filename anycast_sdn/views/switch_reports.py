@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.lldp_passage import NO_LLDP
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import NotFound
 from anycast_sdn.openflow.channel import Channel
@@ -29,7 +30,7 @@ def switch_reports(
 ) -> Iterator[dict[str, object]]:
     """``channels``: the connections by datapath id; ``turn`` lets other green threads run."""
     for switch in list(controller.switches.values()):
-        yield _report(switch, channels.get(switch.dpid), now)
+        yield _report(switch, channels.get(switch.dpid), _more(controller, switch), now)
         turn()
 
 
@@ -38,7 +39,7 @@ def switch_report(controller: Controller, channels: Mapping[int, Channel], name:
     switch = controller.switch(name)
     if switch is None:
         raise NotFound(f"there is no switch {name!a}")
-    return _report(switch, channels.get(switch.dpid), now)
+    return _report(switch, channels.get(switch.dpid), _more(controller, switch), now)
 
 
 def without(switch: ManagedSwitch) -> Iterator[Without]:
@@ -52,7 +53,13 @@ def without(switch: ManagedSwitch) -> Iterator[Without]:
         yield Without(f"mtu of {port}", f"cannot compare the size of packets: {effect}")
 
 
-def _report(switch: ManagedSwitch, channel: Channel | None, now: float) -> dict[str, object]:
+def _more(controller: Controller, switch: ManagedSwitch) -> list[Without]:
+    """What is known of its links."""
+    is_swallowed = switch.name in controller.discovery.passage.swallowing
+    return [Without("lldp", NO_LLDP)] * is_swallowed
+
+
+def _report(switch: ManagedSwitch, channel: Channel | None, more: list[Without], now: float) -> dict[str, object]:
     features, is_known = switch.features, switch.ever_synchronised
     wanted = roles(switch.described)
     of_flows = Role.CLIENT_EDGE in wanted
@@ -65,7 +72,7 @@ def _report(switch: ManagedSwitch, channel: Channel | None, now: float) -> dict[
         **description(features if is_known else Features()),
         "layout": layout_view(channel.layout) if channel and is_known else None,
         "roles": [view | {"wanted": Role(view["role"]) in wanted} for view in role_views(judgements)],
-        "without": without_views(features, of_flows, without(switch)) if is_known else [],
+        "without": without_views(features, of_flows, [*without(switch), *more]) if is_known else [],
         "unanswered": sorted(switch.unanswered),
         "rules": {
             "bindings": switch.statistics(now).rules,

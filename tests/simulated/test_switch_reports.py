@@ -7,10 +7,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from scenes import network
+from scenes import ask, bindings, network
 
 from anycast_sdn.api.shown_switches import SwitchReport
+from anycast_sdn.core.bindings import State
 from anycast_sdn.core.model import NotFound
+from anycast_sdn.description.profile import Profile
 from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -85,3 +87,13 @@ def test_all_switches_are_shown_and_no_other() -> None:
     ]
     with pytest.raises(NotFound, match="there is no switch 'arh9'"):
         switch_report(net.controller, {}, "arh9", net.now)
+
+
+def test_that_a_switch_keeps_lldp_to_itself_is_shown_and_its_servers_are_served() -> None:
+    net = network("figure1", "as2", switch={"profiles": {"ars2": Profile(wrong=("lldp",))}})
+    net.advance(30)
+    without = {name: {each["feature"] for each in report(net, name)["without"]} for name in net.controller.by_name}
+    named = [name for name, features in without.items() if "lldp" in features]
+    assert named == ["ars2"]
+    ask(net)
+    assert [binding.state for binding in bindings(net)] == [State.PINNED]

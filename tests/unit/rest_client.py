@@ -229,7 +229,7 @@ class Facts:
         if end != Port("arh1", 1):
             raise NotFound(f"no link ends at {end}")
         shown = {"ends": ["arh1:1", "ars2:2"], "cost": self.cost, "state": "up", "declared": True, "up": True}
-        return shown | {"mtu": None, "confirmed": True, "failures": 0, "cabled_instead": {}}
+        return shown | {"mtu": None, "confirmed": True, "by_ports": False, "failures": 0, "cabled_instead": {}}
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self.cost = cost
