@@ -150,10 +150,10 @@ class PlayedSwitch:
         return changed[:8] + bytes(8) + changed[16:] if "cookies" in self.profile.wrong else changed
 
     def _check_tables(self, flow: wire.FlowMod) -> None:
-        if flow.table >= self.profile.tables:
+        if not self.profile.has_table(flow.table):
             raise _Refused(ERRORS["tables"])
         goto = wire.goto_of(flow.instructions)
-        if goto is not None and goto >= self.profile.tables:
+        if goto is not None and not self.profile.has_table(goto):
             raise _Refused(GOTO_NOWHERE)
         if flow.command == wire.ADD and flow.key not in self._keys:
             self._check_room(flow.table)
@@ -225,7 +225,7 @@ class PlayedSwitch:
                 body = bytes(16) + body[16:]
             case "table":
                 body = b"".join(
-                    body[at : at + 24] for at in range(0, len(body), 24) if body[at] < self.profile.tables
+                    body[at : at + 24] for at in range(0, len(body), 24) if self.profile.has_table(body[at])
                 )
             case "group_features":
                 body = self._group_features(body)
@@ -270,7 +270,7 @@ class PlayedSwitch:
         while at < len(body):
             (length,) = struct.unpack_from("!H", body, at)
             table = body[at : at + length]
-            if table[2] < self.profile.tables:
+            if self.profile.has_table(table[2]):
                 room = table[60:64] if self.profile.rules is None else self.profile.rules.to_bytes(4, "big")
                 yield table[:60] + room + table[64:]
             at += length

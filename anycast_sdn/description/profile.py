@@ -174,6 +174,7 @@ class Profile:
     hardware: str = "a switch after a profile"
     software: str = ""
     tables: int = ALL_TABLES
+    numbered: tuple[int, ...] = ()  # the numbers of its tables, where they are not those from 0 on
     refuse: tuple[Elements, ...] = ()
     ignore: tuple[Elements, ...] = ()
     close: tuple[Elements, ...] = ()
@@ -184,6 +185,9 @@ class Profile:
     all_rules: int | None = None  # in all tables together
     groups: int | None = None
     meters: int | None = None
+
+    def has_table(self, number: int) -> bool:
+        return number in self.numbered if self.numbered else number < self.tables
 
     def refuses(self, kind: Kind, name: str, place: Place = NO_RULE) -> bool:
         return _any_has(self.refuse, kind, name, place)

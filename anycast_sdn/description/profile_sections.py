@@ -97,6 +97,7 @@ class Profile(Section):
     hardware: str | None = optional("how the switch describes itself")
     software: str | None = optional("how the switch describes itself")
     tables: Annotated[int, Field(ge=1, le=profile.ALL_TABLES)] | None = optional("how many tables it has, from 0 on")
+    numbered: list[_Table] | None = optional("the numbers of its tables, where they are not those from 0 on")
     refuse: list[Elements] = list_of("what it answers with an error")
     ignore: Annotated[list[Elements], AfterValidator(_without_match)] = list_of(
         "what it leaves out of rules and groups, though it lists them as they were sent, and says nothing; a request "
@@ -119,10 +120,13 @@ class Profile(Section):
     def made(self) -> profile.Profile:
         base = PROFILES[self.like] if self.like else profile.Profile()
         given = self.values()
+        if self.numbered:
+            given["tables"] = len(self.numbered)
         changed: dict[str, Any] = {}
-        for name in self.model_fields_set - {"like"}:
+        for name in self.model_fields_set - {"like"} | ({"tables"} if self.numbered else set()):
             value = given[name]
-            changed[name] = (*getattr(base, name), *value) if isinstance(value, tuple) else value
+            adds = isinstance(value, tuple) and name != "numbered"
+            changed[name] = (*getattr(base, name), *value) if adds else value
         return replace(base, **changed)
 
 

@@ -160,10 +160,12 @@ def _profiles() -> Iterable[Profile]:
     )  # fmt: skip
     yield Profile(
         name="of-dpa",
-        source="Dell DNOS-OF Deployment Guide (OF-DPA), policy ACL table: the group table sets fields, rules do not",
+        source="Dell DNOS-OF Deployment Guide (OF-DPA), policy ACL table: groups set fields, rules do not; the numbers "
+        "of tables as in PicOS, Picos_ttp.json, which follows it",
         manufacturer="Broadcom",
         hardware="OF-DPA 2.0",
-        tables=61,
+        tables=7,
+        numbered=(0, 10, 20, 30, 40, 50, 60),
         refuse=(
             _EXTENSIONS,
             Elements(

@@ -75,7 +75,9 @@ def _names(kind: str, names: list[str]) -> str:
 
 
 def _else(profile: Profile) -> Iterator[str]:
-    if profile.tables != ALL_TABLES:
+    if profile.numbered:
+        yield f"tables {listed([str(number) for number in profile.numbered], len(profile.numbered))}"
+    elif profile.tables != ALL_TABLES:
         yield f"{profile.tables} table{'s' * (profile.tables > 1)}"
     sizes = {
         "rules": profile.all_rules, "rules in a table": profile.rules, "groups": profile.groups,

@@ -114,9 +114,9 @@ def taken(profile: Profile, message: Message) -> Message | None:
         return None
     match message:
         case AddFlow(rule):
-            if rule.table >= profile.tables:
+            if not profile.has_table(rule.table):
                 raise NotInProfile(ERRORS["tables"], f"table {rule.table}")
-            if rule.goto is not None and rule.goto >= profile.tables:
+            if rule.goto is not None and not profile.has_table(rule.goto):
                 raise NotInProfile(GOTO_NOWHERE, f"goto {rule.goto}")
             return AddFlow(_left_of_rule(profile, rule))
         case SetGroup(group, exists):

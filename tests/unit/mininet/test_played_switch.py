@@ -145,6 +145,12 @@ def test_tables_that_the_switch_does_not_have_are_refused() -> None:
     assert PlayedSwitch(Profile(tables=5)).from_controller(_bytes(AddFlow(_RULE))).passed
 
 
+def test_tables_may_have_other_numbers() -> None:
+    played = PlayedSwitch(Profile(tables=2, numbered=(3, 4)))
+    assert played.from_controller(_bytes(AddFlow(_RULE))).passed
+    assert _refused(played.from_controller(_bytes(AddFlow(FlowRule(0, 1, (), 1))))) == ERRORS["tables"]
+
+
 def test_features_tell_as_many_tables_as_the_profile_has() -> None:
     reply = wire.HEADER.pack(4, wire.FEATURES_REPLY, 32, 1) + struct.pack("!QIBB2xII", 1, 0, 254, 0, 0x4F, 0)
     assert PlayedSwitch(Profile(tables=3)).from_switch(reply)[20] == 3

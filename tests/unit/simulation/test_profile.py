@@ -141,6 +141,14 @@ def test_a_profile_in_a_file_is_added_to_the_one_that_it_is_like(tmp_path) -> No
     assert not mine.refuses("set", "ipv6_src", Place(1))
 
 
+def test_a_profile_counts_the_tables_whose_numbers_it_has(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    file = tmp_path / "mine.yaml"
+    file.write_text("numbered: [0, 100, 200]\n")
+    mine = profile_sections.load(str(file))
+    assert mine.tables == 3
+    assert [mine.has_table(number) for number in (0, 1, 100)] == [True, False, True]
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
