@@ -42,7 +42,7 @@ from anycast_sdn.openflow import frames, transactions
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
-from anycast_sdn.openflow.fallbacks import has_groups, serves_alone
+from anycast_sdn.openflow.fallbacks import SERVE, has_groups, serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
@@ -460,7 +460,11 @@ class ManagedSwitch:
         self.refused_at = now
         number = binding_of(cookie)
         if not number:
-            return Reaction(events=[RuleRefused(self.name)])
+            reaction = Reaction(events=[RuleRefused(self.name)])
+            for v6, ability in SERVE.items() if kind_of(cookie) is Kind.SERVICE_ALONE and not full else ():
+                if serves_alone(self.features, v6):
+                    self._found_lacking(Lack(ability, None, why), reaction)
+            return reaction
         flow = transactions.refused(self.engine.flows, number)
         lack = self._refusals.flow(flow, why) if flow and not full else None
         reaction = self.engine.rule_refused(flow.number if flow else number, now)
@@ -471,7 +475,8 @@ class ManagedSwitch:
     def group_refused(self, number: int) -> Reaction:
         """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server.
 
-        When it has refused such a group, too, it cannot be a server edge in that family.
+        When it has refused such a group, too, one server takes all flows in that family, by a rule; if that is refused,
+        it cannot be a server edge in it.
         """
         reaction = Reaction()
         if (spread := self.serving.spread_of(number)) and self.synchronised:
