@@ -76,6 +76,9 @@ class Views(Protocol):
     def switch_report(self, name: str) -> dict[str, Any]:
         """Of one of them.  Raises NotFound."""
 
+    def examine(self, name: str) -> dict[str, Any]:
+        """Tries again what a switch can do → what it is, and can be.  Raises NotFound, CannotSteer."""
+
     def topology(self, without: Sequence[str], groups: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         """The network, as it would be without these switches, links and servers; with the services of these groups
         alone, if any are named.  Raises NotFound."""

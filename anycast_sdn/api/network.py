@@ -30,6 +30,10 @@ def get_report(asked: Asked, name: str) -> Answer:
     return Answer(asked.views.switch_report(name))
 
 
+def examine(asked: Asked, name: str) -> Answer:
+    return Answer(asked.views.examine(name))
+
+
 def _with_drain(asked: Asked, switch: dict[str, Any]) -> dict[str, Any]:
     return switch | {"drain": drain_json(asked, asked.registry.edges.get(switch["name"]))}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from textwrap import wrap
 from typing import Any
 
 from anycast_sdn.cli import client, options, switch_words
 from anycast_sdn.cli.tables import WIDTH, table, yes_or_no
 from anycast_sdn.cli.terminal import harmless
+
+PROBED_S = 70.0  # until a controller answers
 
 _ABOUT = """\
 Show what each switch is, what it can be and what it lacks, as tried when it connected. With a NAME, all that is known
@@ -19,20 +22,28 @@ of that switch. The exit status is 0 also when a switch lacks something: 'status
 def add_to(commands: Any) -> None:
     parser = options.command(
         commands, "switches", "show what switches are, what they can be and what they lack", _ABOUT,
-        "switches", "switches ars2", "switches ars2 --json",
+        "switches", "switches ars2", "switches ars2 --probe", "switches ars2 --json",
         parents=[client.arguments()],
     )  # fmt: skip
     parser.add_argument("name", nargs="?", metavar="NAME", help="of a switch, as the network file has it")
+    parser.add_argument("--probe", action="store_true",
+                        help="try again what it can do, as when it connects: its rules stay, and new flows wait")
     parser.set_defaults(act=_switches)
 
 
 def _switches(arguments: argparse.Namespace) -> int:
     controller = client.controller(arguments)
     if arguments.name is None:
+        if arguments.probe:
+            print("anycast-sdn switches: --probe needs the NAME of a switch", file=sys.stderr)
+            return 2
         answer = client.get(controller, "/v1/switches", "switches")
         print(json.dumps(answer, indent=2) if arguments.json else _overview(answer["switches"]))
         return 0
-    report = client.get(controller, client.path("switches", arguments.name), "roles")
+    if arguments.probe:
+        report = client.ask(controller, client.path("switches", arguments.name, "probe"), "POST", timeout_s=PROBED_S)
+    else:
+        report = client.get(controller, client.path("switches", arguments.name), "roles")
     print(json.dumps(report, indent=2) if arguments.json else switch_words.written(report))
     return 0
 

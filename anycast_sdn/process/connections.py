@@ -412,11 +412,15 @@ class Connections:
         if switch is None:
             return
         self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
+        self.introduce_again(switch)
+
+    def introduce_again(self, switch: Channel) -> None:
+        """What it can do is tried, and what it holds is read, as when it connects."""
         if switch in self._introducing:
             self._to_introduce_again.add(switch)
             return
         self._comparing.pop(switch, None)
-        self._react(self._controller.disconnected(dpid, time.monotonic()))
+        self._react(self._controller.disconnected(switch.id, time.monotonic()))
         self._introduce(switch)
 
     # ---------------------------------------------------------------- features and rules of a switch

@@ -178,6 +178,10 @@ class Facts:
             raise NotFound(f"there is no switch {name!a}")
         return REPORT
 
+    def examine(self, name: str) -> dict[str, Any]:
+        self.examined = name
+        return self.switch_report(name)
+
     def topology(self, without: Sequence[str], groups: Sequence[str] = (), turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")

@@ -62,6 +62,11 @@ def test_with_json_the_answer_is_printed_as_it_is(capsys: pytest.CaptureFixture[
     assert json.loads(printed(capsys, {"switches": [REPORT]}, "--json")) == {"switches": [REPORT]}
 
 
+def test_which_switch_is_to_be_tried_again_has_to_be_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["switches", "--probe"]) == 2
+    assert capsys.readouterr().err == "anycast-sdn switches: --probe needs the NAME of a switch\n"
+
+
 def test_a_switch_that_is_not_in_the_network_file_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with answering(404, b'{"detail": "there is no switch \'x\'"}') as address:
         assert complaint(capsys, "switches", "x", "--rest", address) == "there is no switch 'x'"
