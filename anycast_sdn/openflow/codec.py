@@ -83,7 +83,8 @@ class Encoder:
         """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
         put = self._put
         return b"".join([
-            put(message) if isinstance(message, PutBinding) else self._encode(datapath, message) for message in messages
+            put(message) if isinstance(message, PutBinding) else self._encode(datapath, message)
+            for message in self._layout.with_groups(messages)
         ])  # fmt: skip
 
     def _encode(self, datapath: Any, message: Message) -> bytes:
@@ -128,10 +129,12 @@ class Encoder:
         return serialised(_VERSION_ONLY, message)
 
 
-@cache
 def encoder(layout: Layout) -> Encoder:
-    """The encoder of this layout, the same for all its switches: templates are made once."""
-    return Encoder(layout)
+    """The encoder of this layout.  Where it is the same for all its switches, templates are made once."""
+    return Encoder(layout) if layout.names_next_hops else _common_encoder(layout)
+
+
+_common_encoder = cache(Encoder)
 
 
 def _end_connection(message: EndConnection, xid: int) -> bytes:
@@ -205,7 +208,8 @@ def _build(datapath: Any, message: Message) -> Any:
                 parser.OFPBucket(bucket.weight, ofp.OFPP_ANY, ofp.OFPG_ANY, _actions(bucket.actions))
                 for bucket in group.buckets
             ]
-            return parser.OFPGroupMod(datapath, command, ofp.OFPGT_SELECT, group.number, buckets)
+            kind = ofp.OFPGT_INDIRECT if group.indirect else ofp.OFPGT_SELECT
+            return parser.OFPGroupMod(datapath, command, kind, group.number, buckets)
         case DeleteGroup(number):
             return parser.OFPGroupMod(datapath, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, number, [])
         case SetMeter(meter, exists):

@@ -36,7 +36,8 @@ from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.flow_monitor import Monitors
-from anycast_sdn.openflow.layout import FIVE_TABLES, suited
+from anycast_sdn.openflow.layout import FIVE_TABLES
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
@@ -229,9 +230,9 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
 
         What was queued is dropped, questions are not waited for, and what was to be done ``later`` is not done.
         """
-        self.is_master = False
-        self._pass_on = None
+        self.is_master, self._pass_on = False, None
         self.session += 1
+        self.layout.forget()
         self._pending.forget()
         return self.drop_writes()
 

@@ -16,7 +16,8 @@ from anycast_sdn.openflow import fragments
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT
-from anycast_sdn.openflow.layout import Layout, carries
+from anycast_sdn.openflow.layout import Layout
+from anycast_sdn.openflow.layouts import carries
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     CT_SNAT,
@@ -118,8 +119,9 @@ _LAST_TABLES = {"packet_size": Table.EGRESS, "connections": Table.RESTORE_IN}  #
 
 
 def _absent(layout: Layout, tables: int) -> list[str]:
-    """The features that need more tables than the switch has (``layout.carries``)."""
-    return [name for name, last in _LAST_TABLES.items() if not carries(layout, tables, last)]
+    """The features that need more tables than the switch has (``layouts.carries``, ``next_hops``)."""
+    absent = [name for name, last in _LAST_TABLES.items() if not carries(layout, tables, last)]
+    return [*absent, "tcp_flags"] if layout.names_next_hops else absent
 
 
 class Trials:

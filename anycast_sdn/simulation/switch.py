@@ -131,7 +131,7 @@ class SimulatedSwitch:
     ) -> None:
         self.profile = profile
         self._only_declared = only_declared
-        self._layout = layout
+        self._layout = layout.of_switch()
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
         self._packet_size = packet_size
@@ -204,6 +204,10 @@ class SimulatedSwitch:
         """Execute a message.  Raises Undeclared, Refused."""
         if isinstance(message, PutBinding | RemoveBinding | BeginConnection):
             return self.apply(_written_out(message), now, trace)
+        caused = (self._take(each, now, trace) for each in self._layout.with_groups([message]))
+        return [effect for effects in caused for effect in effects]
+
+    def _take(self, message: Message, now: float, trace: Trace | None) -> list[Effect]:
         # A rule has to be placed first.
         taken = message if isinstance(message, AddFlow) else profiles.taken(self.profile, message)
         return [] if taken is None else self._execute(taken, now, trace)
@@ -250,6 +254,8 @@ class SimulatedSwitch:
 
     def _set_group(self, message: SetGroup) -> None:
         number, buckets = message.group.number, message.group.buckets
+        if number in self._layout.groups:
+            return  # there it is
         self._expect(message.exists, number in self.groups, message)
         if any(isinstance(action, CheckSize | Copy | Track) for bucket in buckets for action in bucket.actions):
             raise Refused("a bucket is an action set: Open vSwitch ignores this action there")
@@ -300,7 +306,7 @@ class SimulatedSwitch:
         if not self._fragment_flags and any(field.name == "ip_frag" for field in rule.match):
             raise Refused("this switch cannot tell fragments")
         for action in rule.actions:
-            if isinstance(action, ToGroup) and action.group not in self.groups:
+            if isinstance(action, ToGroup) and not (action.group in self.groups or action.group in self._layout.groups):
                 raise (Refused if self._equal_buckets else EqualBuckets)(f"{rule}: no such group")
             if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
                 raise Refused(f"{rule}: nothing may follow a group")
@@ -413,7 +419,8 @@ class SimulatedSwitch:
                 case PopVlan():
                     packet.pop_vlan()
                 case ToGroup(number):
-                    bucket = choose(self._layout.group_on_switch(self.groups[number]), packet.hashed)
+                    own = self._layout.groups.get(number)
+                    bucket = choose(own or self._layout.group_on_switch(self.groups[number]), packet.hashed)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.set_field("reg1", int(len(packet.frame) > L3 + limit))
@@ -500,6 +507,8 @@ _NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry caused the packet-in
 
 def choose(group: GroupRule, flow: FlowKey | None) -> Bucket | None:
     """The bucket of a select group for this flow: always the same, in proportion to the weights."""
+    if group.indirect:
+        return group.buckets[0]
     total = sum(bucket.weight for bucket in group.buckets)
     if not total or flow is None:
         return None

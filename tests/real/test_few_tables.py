@@ -23,7 +23,7 @@ class _Behind(NamedTuple):
     tables: int
 
 
-@pytest.fixture(scope="module", params=[3], ids="{} tables".format)
+@pytest.fixture(scope="module", params=[3, 2], ids="{} tables".format)
 def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Behind]:
     """One switch with both roles, and the relay between it and its controller."""
     from network_copy import with_engine
@@ -45,7 +45,7 @@ def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             assert "Traceback" not in controller.log(), controller.log()
 
 
-@pytest.mark.row("M38", "a switch that has three tables: UDP and TCP of both families, rules in its own tables alone")
+@pytest.mark.row("M38", "a switch of few tables: UDP and TCP of both families, rules in its own tables alone")
 @SERVICES
 def test_clients_are_served_through_few_tables(behind: _Behind, service: str, client: str) -> None:
     answers = behind.network.ask("c1", service, "--source-port", 20801, "--count", 4, "--text", "request #")
@@ -53,6 +53,20 @@ def test_clients_are_served_through_few_tables(behind: _Behind, service: str, cl
     assert behind.network.flow(client, 20801)["server"] is not None
     said = behind.network.run("c1", *program("tcp_client.py", service, TCP_PORT, "--bytes", 200_000))
     assert said.splitlines()[1] == "200000 bytes, checksum right"
+
+
+def test_a_controller_that_starts_anew_leaves_flows_on_few_tables_as_they_are(behind: _Behind) -> None:
+    network = behind.network
+    answers = network.ask("c1", "198.18.0.1", "--source-port", 20802)
+    flow = network.flow("10.1.0.10", 20802)
+    rules, groups = network.rules_of(flow), network.testbed.ofctl("dump-groups", "edge")
+    assert rules
+    network.controller.stop()
+    network.controller.start()
+    assert network.ask("c1", "198.18.0.1", "--source-port", 20802) == answers
+    assert network.flow("10.1.0.10", 20802)["translated"] == flow["translated"]
+    assert network.rules_of(flow) == rules
+    assert network.testbed.ofctl("dump-groups", "edge") == groups
 
 
 def test_nothing_that_such_a_switch_is_sent_is_refused(behind: _Behind) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries, gateway_entries
-from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout, carries
+from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.layouts import carries
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, check, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
