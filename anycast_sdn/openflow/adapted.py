@@ -6,12 +6,13 @@ pipeline, and can be compared one by one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, kind_of
-from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule
+from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Message
 
 _REPORTED = frozenset(BINDING_KINDS.values())  # the kinds of rules whose removal is reported
 
@@ -39,8 +40,25 @@ class Adapted:
     def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         return self.layout.actions_on_switch(actions)
 
-    def logical_group(self, group: GroupRule) -> GroupRule:
+    def logical_group(self, group: GroupRule) -> GroupRule | None:
         return self.layout.logical_group(group)
+
+    def of_switch(self) -> Layout:
+        return Adapted(self.layout.of_switch())
+
+    @property
+    def names_next_hops(self) -> bool:
+        return self.layout.names_next_hops
+
+    @property
+    def groups(self) -> Mapping[int, GroupRule]:
+        return self.layout.groups
+
+    def with_groups(self, messages: Iterable[Message]) -> Iterable[Message]:
+        return self.layout.with_groups(messages)
+
+    def forget(self) -> None:
+        self.layout.forget()
 
 
 def adapted(layout: Layout, features: Features) -> Layout:

@@ -164,8 +164,13 @@ class Shared(_Stateless):
             table=table,
             priority=rule.priority + raised,
             actions=self.actions_on_switch(rule.actions),
-            goto=None if rule.goto is None else self.table(rule.goto),
+            goto=self._goto(table, rule.goto),
         )
+
+    def _goto(self, table: int, logical: int | None) -> int | None:
+        """None also where the next table is the same one (``next_hops``)."""
+        to = None if logical is None else self.table(logical)
+        return None if to == table else to
 
     def group_on_switch(self, group: GroupRule) -> GroupRule:
         return _with_actions(group, self.actions_on_switch)

@@ -85,7 +85,7 @@ class NextHops(Shared):
             return held
         number = self._numbers.get(destination_of(rule) or b"")
         group = () if number is None else (ToGroup(number),)  # none: a rule that is deleted
-        return replace(held, actions=(*held.actions, *group), goto=None)
+        return replace(held, actions=(*held.actions, *group))
 
     def logical(self, rule: FlowRule) -> FlowRule:
         kind = kind_of(rule.cookie)

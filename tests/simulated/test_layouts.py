@@ -149,7 +149,6 @@ MET = {
 }  # fmt: skip
 
 
-EXAMPLES = 6
 PHASES = (Phase.explicit, Phase.generate)  # a shorter history is not worth the minutes that it takes to find it
 TOPOLOGIES = pytest.mark.parametrize("name", ["figure1", "one-switch", "two-sites"])
 # Where bindings name groups, packets of bound flows match no rule of these.
@@ -163,7 +162,7 @@ def compare(network: Network, other: Layout, **features: bool) -> Counter[Kind]:
     uncounted = NOT_AFTER_A_BINDING if other.names_next_hops else set[Kind]()
     least = int(other.names_next_hops)  # a group without a next hop drops, and tells nobody
 
-    @settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=PHASES)
+    @settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), phases=PHASES)
     @given(st.lists(steps(network, least), min_size=25, max_size=50))
     def same(history: list[Step]) -> None:
         five, few = (Recorded(network, layout, **features) for layout in (FIVE_TABLES, other))
