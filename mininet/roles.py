@@ -22,7 +22,7 @@ from anycast_sdn.description.model import MAX_COST, Host, Link, Network, Switch
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Role, judge
-from anycast_sdn.openflow.layout import suited
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.simulation.switch import SimulatedSwitch
 
 

@@ -9,7 +9,7 @@ from anycast_sdn.description.profile import ALL_TABLES, MATCH_FIELDS, NAMES, Ele
 from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Role, judge
-from anycast_sdn.openflow.layout import suited
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.simulation.switch import SimulatedSwitch
 
 _HEADINGS = {

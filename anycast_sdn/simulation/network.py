@@ -29,7 +29,8 @@ from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3
-from anycast_sdn.openflow.layout import FIVE_TABLES, Layout, suited
+from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.rules import Message, RuleKey
 from anycast_sdn.simulation.audits import Audits
 from anycast_sdn.simulation.channels import CHANNEL_S, ControlChannels

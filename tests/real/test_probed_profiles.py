@@ -12,7 +12,7 @@ from own_switch import run_inside
 from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Role, judge
-from anycast_sdn.openflow.layout import suited
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.simulation.switch import SimulatedSwitch
 
 

@@ -46,6 +46,7 @@ RULES = [
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
+    entries.service_alone(Prefix.parse("198.19.0.0/16"), packed("10.2.0.10"), bytes(6), Neighbour(bytes(6), 1)),
     entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), Neighbour(bytes(6), 1), hairpin=True),
     entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), None),
     *entries.spoiled_fragments([ANY]),
