@@ -5,6 +5,7 @@ Units and ranges are given here for readers of the code; ``sections`` explains e
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
@@ -16,6 +17,11 @@ from anycast_sdn.description.profile import Profile
 SECRET: Mapping[str, bool] = {"secret": True}  # of a field: it is shown nowhere, and left out of digests
 
 
+class Ttl(enum.Enum):
+    DECREMENT = "decrement"
+    KEEP = "keep"  # of a switch that cannot do that
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
     """One OpenFlow switch; with no role it is plain core (M25)."""
@@ -25,9 +31,14 @@ class Switch:
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
+    ttl: Ttl = Ttl.DECREMENT  # what it does with the TTL of packets that it forwards
     ovsdb: str = ""  # where its database is: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; "": not to be used
     certificate: str = ""  # a name in that by which it connects, or sha256:FINGERPRINT; "": the name of the switch
     profile: Profile | None = None  # what the testbed's Open vSwitch plays; None: itself
+
+    @property
+    def keeps_ttl(self) -> bool:
+        return self.ttl is Ttl.KEEP
 
     @property
     def is_edge(self) -> bool:

@@ -41,6 +41,7 @@ from anycast_sdn.description.values import (
     PoolingName,
     PortNumber,
     Rate,
+    TtlName,
     Zone,
 )
 
@@ -180,6 +181,12 @@ class Switch(Section):
         "addresses besides. A switch without addresses does not show in a traceroute"
     )
 
+    ttl: TtlName = as_in(
+        model.Switch, "ttl",
+        "decrement, or keep, for a switch that cannot decrement the TTL of packets: then it is sent no rules that do. "
+        "It does not show in traceroute, and only the order of changes of routes prevents loops",
+    )  # fmt: skip
+
     ovsdb: OvsdbPlace | None = optional(
         "where the database of its Open vSwitch is, for the engine conntrack: the timeouts of its connection tracker "
         "are set there, as validity says, by the datapath id. ssl: needs run --ovsdb-key, --ovsdb-cert and --ovsdb-ca. "
@@ -204,6 +211,7 @@ class Switch(Section):
             client_edge=self.client_edge.role(anycast, place) if self.client_edge else None,
             server_edge=self.server_edge,
             addresses=tuple(self.addresses),
+            ttl=self.ttl,
             ovsdb=self.ovsdb or "",
             certificate=self.certificate or "",
             profile=self.profile.made() if self.profile else None,

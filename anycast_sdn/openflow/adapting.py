@@ -24,6 +24,7 @@ class Adapting:
     _listener: Listener
 
     def __init__(self, layout: Layout) -> None:
+        self.keeps_ttl = False  # see ``Features``
         self.layout = layout  # which of its tables carries what
         self._encode: Encode = codec.encoder(layout).encode
         self._direct: DirectPackets | None = None  # of a switch that takes no packets to its tables

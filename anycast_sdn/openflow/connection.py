@@ -128,11 +128,11 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- states
 
-    def admit(self, label: str) -> None:
-        """Accept its identity: from now on its messages are passed on."""
+    def admit(self, label: str, keeps_ttl: bool = False) -> None:
+        """Accept its identity: from now on its messages are passed on.  ``keeps_ttl``: see ``Features``."""
         assert self.state is State.IDENTIFIED
         self.state = State.ADMITTED
-        self.label = label
+        self.label, self.keeps_ttl = label, keeps_ttl
 
     def close(self, reason: str, kind: str = "") -> None:
         """End the connection.  What is ``unsent`` may still be sent."""

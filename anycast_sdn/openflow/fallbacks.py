@@ -30,6 +30,8 @@ FALLBACKS = (
 )
 
 
+KEEPS_TTL = Fallback("ttl", "it keeps the TTL of packets (ttl: keep): traceroute does not show it")
+KEEP_TTL = "with ttl: keep in the network file it can be used nevertheless, and does not show in traceroute"
 GROUPS = {  # by "is IPv6": the abilities by which a service's flows are spread over servers …
     v6: frozenset((
         Ability.SELECT_GROUP, Ability.TO_GROUP, Ability.GROUP_SET_MACS, Ability.GROUP_DEC_TTL,
@@ -43,12 +45,12 @@ ONE_SERVER = "all new flows of a service go to one server here, which the contro
 
 def has_groups(features: Features, v6: bool) -> bool:
     """Can it spread the flows of a service over several servers?"""
-    return all(lack.ability not in GROUPS[v6] for lack in features.lacks)
+    return all(lack.ability not in GROUPS[v6] for lack in features.lacking)
 
 
 def serves_alone(features: Features, v6: bool) -> bool:
     """Does a service have one server there, by a plain rule, because the switch has no groups for that?"""
-    return not has_groups(features, v6) and all(lack.ability is not SERVE[v6] for lack in features.lacks)
+    return not has_groups(features, v6) and all(lack.ability is not SERVE[v6] for lack in features.lacking)
 
 
 def fallbacks(features: Features, *, of_flows: bool) -> Iterator[Fallback]:
@@ -56,6 +58,8 @@ def fallbacks(features: Features, *, of_flows: bool) -> Iterator[Fallback]:
     for each in FALLBACKS:
         if not getattr(features, each.feature) and (of_flows or not each.of_flows):
             yield each
+    if features.keeps_ttl:
+        yield KEEPS_TTL
 
 
 def needs_sweep(features: Features) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from anycast_sdn.openflow.abilities import Lack
+from anycast_sdn.openflow.abilities import TTL, Lack
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,17 @@ class Features:
     idle_timeouts: bool = True  # rules can have one
     report_flag: bool = True  # rules can ask for a report of their removal …
     removed_reports: bool = True  # … and the switch sends it
+    keeps_ttl: bool = False  # so says the network file: it is sent no rules that decrement the TTL
     table_output: bool = True  # it takes packets that are to go through its tables
     expired_reports: bool = True  # it can be asked to report packets whose TTL expires
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
     tables: int = 0  # how many it says that it has; 0: it has not said
     description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath
+
+    @property
+    def lacking(self) -> tuple[Lack, ...]:
+        """The lacks that matter as the network file has it."""
+        return tuple(lack for lack in self.lacks if lack.ability not in TTL) if self.keeps_ttl else self.lacks
 
     @property
     def spoils_fragments(self) -> bool:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from anycast_sdn.core.words import listed
 from anycast_sdn.description.model import Switch
-from anycast_sdn.openflow.abilities import Ability, Lack, of_family
-from anycast_sdn.openflow.fallbacks import GROUPS, ONE_SERVER, SERVE, fallbacks, serves_alone
+from anycast_sdn.openflow.abilities import TTL, Ability, Lack, of_family
+from anycast_sdn.openflow.fallbacks import GROUPS, KEEP_TTL, ONE_SERVER, SERVE, fallbacks, serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.row import Table
 
@@ -111,7 +111,10 @@ class Judgement(NamedTuple):
     @property
     def effect(self) -> str:
         """What follows; "": it can be what it has to be."""
-        return "" if self.is_able else _FOLLOWS[self.role].format(f"{self._lost} " if self._lost else "")
+        if self.is_able:
+            return ""
+        follows = _FOLLOWS[self.role].format(f"{self._lost} " if self._lost else "")
+        return f"{follows}; {KEEP_TTL}" if all(lack.ability in TTL for lack in self.lacks) else follows
 
     @property
     def _lost(self) -> str:
@@ -127,7 +130,7 @@ def roles(switch: Switch) -> tuple[Role, ...]:
 
 def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILIES) -> Judgement:
     """``families``: that the network has; what the switch lacks for others does not matter."""
-    needed = (lack for lack in features.lacks if _is_needed(lack, NEEDS[role]))
+    needed = (lack for lack in features.lacking if _is_needed(lack, NEEDS[role]))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
     lacks, alone = _with_one_server(lacks, features, families) if role is Role.SERVER_EDGE else (lacks, [])
     lost = {lack.ability.about.family for lack in lacks}
@@ -146,9 +149,8 @@ def _with_one_server(
         return lacks, []
     others = [lack for lack in lacks if lack not in groups or lack.ability.about.family not in (None, *alone)]
     if any(lack.ability.about.family is None for lack in groups):  # the family that has no plain rule is lost
-        others += [
-            lack for lack in features.lacks if lack.ability in SERVE.values() and lack.ability.about.family in families
-        ]
+        serve = (lack for lack in features.lacking if lack.ability in SERVE.values())
+        others += [lack for lack in serve if lack.ability.about.family in families]
     return tuple(others), [f"it cannot {_reasons(groups)}: {ONE_SERVER}"]
 
 
@@ -158,7 +160,7 @@ def _is_needed(lack: Lack, needs: Needs) -> bool:
 
 def remarks(features: Features) -> list[str]:
     """What the switch lacks that no role needs, and what follows; their subject is the switch."""
-    lacks = [lack for lack in features.lacks if lack.ability.about.without]
+    lacks = [lack for lack in features.lacking if lack.ability.about.without]
     by_effect: dict[str, list[Lack]] = {}
     for lack in lacks:
         by_effect.setdefault(lack.ability.about.without, []).append(lack)

@@ -88,14 +88,18 @@ class Introduction:
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
         is_the_same = self._tried and self._tried.description == self._description
-        if self._tried and (manages or (is_the_same and self._tried.features.tables == self._switch.tables)):
+        if self._tried and (manages or (is_the_same and self._is_as_tried(self._tried.features))):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
             self._skip_trials()
         elif manages:  # nothing can be tried out, where another controller is the master
             self._skip_trials()
         else:
-            found = self._description, self._ports, self._features
+            self._switch.adapt(Features(keeps_ttl=self._switch.keeps_ttl))
+            found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
             Examination(self._switch, *found, self._take_features).begin()
+
+    def _is_as_tried(self, features: Features) -> bool:
+        return (features.tables, features.keeps_ttl) == (self._switch.tables, self._switch.keeps_ttl)
 
     def _skip_trials(self) -> None:
         """One of them also asks for these reports."""
@@ -109,6 +113,7 @@ class Introduction:
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
+        self._features = replace(self._features, keeps_ttl=self._switch.keeps_ttl)
         self._switch.adapt(self._features)
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 

@@ -168,7 +168,7 @@ class Connections:
     # ---------------------------------------------------------------- roles
 
     def _admit(self, switch: Channel) -> None:
-        switch.admit(self.name(switch.id))
+        switch.admit(self.name(switch.id), self._controller.switches[switch.id].described.keeps_ttl)
         self.channels[switch.id] = switch
         self._cluster.connected(switch.id)
         if claim := self._cluster.claim(switch.id):

@@ -109,7 +109,8 @@ class ControlChannels:
             sent.extend(itertools.chain.from_iterable(out.outbox.values()))
 
         known = self.controller.switches[dpid].features
-        features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
+        keeps_ttl = self.controller.switches[dpid].described.keeps_ttl
+        features = replace(self.features, equal_buckets=known.equal_buckets, keeps_ttl=keeps_ttl)  # not asked for
         features = self.switches[name].found(features)
         self._direct.pop(name, None)
         if not features.table_output:

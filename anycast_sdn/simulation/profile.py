@@ -32,6 +32,7 @@ from anycast_sdn.description.profile import (
 )
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.ability_trials import ability_trials, lacks_of
+from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features
@@ -154,6 +155,7 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
     """What trials would find of such a switch, where one without a profile has these features."""
     if profile is ALL_OF_OPENFLOW:
         return features
+    layout = adapted(layout, Features(keeps_ttl=features.keeps_ttl))
     description = (profile.manufacturer, profile.hardware, profile.software, "", "")
     open_vswitch = any("Open vSwitch" in words for words in description)
     extensions = {
@@ -195,7 +197,11 @@ def _takes(profile: Profile, message: Message, layout: Layout) -> bool:
 
 def _refusal(profile: Profile, message: Message, layout: Layout) -> NotInProfile | None:
     try:
-        taken(profile, AddFlow(layout.on_switch(message.rule)) if isinstance(message, AddFlow) else message)
+        if isinstance(message, AddFlow):
+            message = AddFlow(layout.on_switch(message.rule))
+        elif isinstance(message, SetGroup):
+            message = message._replace(group=layout.group_on_switch(message.group))
+        taken(profile, message)
     except NotInProfile as refused:
         return refused
     return None

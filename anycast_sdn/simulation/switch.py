@@ -172,8 +172,9 @@ class SimulatedSwitch:
         """What trials would find of it, where one without a profile has these; it is sent what it takes then."""
         found = profiles.found(self.profile, features, self._layout)
         if self.profile is not ALL_OF_OPENFLOW:
-            another = SimulatedSwitch(layout=self._layout, profile=self.profile, only_declared=False)
-            found = replace(found, lacks=causes((*found.lacks, *probed.lacks_of(another, self._layout))))
+            plain = adapted(self._layout, Features(keeps_ttl=features.keeps_ttl))
+            another = SimulatedSwitch(layout=plain, profile=self.profile, only_declared=False)
+            found = replace(found, lacks=causes((*found.lacks, *probed.lacks_of(another, plain))))
         self._layout = adapted(self._layout, found)
         return found
 
@@ -208,9 +209,21 @@ class SimulatedSwitch:
         return [effect for effects in caused for effect in effects]
 
     def _take(self, message: Message, now: float, trace: Trace | None) -> list[Effect]:
-        # A rule has to be placed first.
-        taken = message if isinstance(message, AddFlow) else profiles.taken(self.profile, message)
+        if isinstance(message, AddFlow):  # a rule has to be placed first
+            return self._execute(message, now, trace)
+        if isinstance(message, SetGroup):
+            return self._execute(self._taken_group(message), now, trace)
+        taken = profiles.taken(self.profile, message)
         return [] if taken is None else self._execute(taken, now, trace)
+
+    def _taken_group(self, message: SetGroup) -> Message:
+        placed = message._replace(group=self._layout.group_on_switch(message.group))
+        taken = profiles.taken(self.profile, placed)
+        if taken == placed:
+            return message
+        if not isinstance(taken, SetGroup):
+            return Barrier()  # it is ignored
+        return taken._replace(group=self._layout.logical_group(taken.group) or taken.group)
 
     def _execute(self, message: Message, now: float, trace: Trace | None) -> list[Effect]:
         match message:

@@ -13,7 +13,8 @@ from anycast_sdn.description import reading
 TCP_PORT = 7100
 SETTINGS = """\
     profile:
-      refuse: [{ports: [table], timeouts: [idle]}]
+      refuse: [{ports: [table], timeouts: [idle], actions: [dec_nw_ttl]}]
+    ttl: keep
     client_edge:
       validity: {udp_s: 5}
 """
@@ -24,7 +25,7 @@ FAMILIES = pytest.mark.parametrize(
 
 @pytest.fixture(scope="module")
 def unable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One switch with both roles, which refuses packets to its tables, and idle timeouts."""
+    """One switch with both roles, which refuses packets to its tables, idle timeouts, and to decrement the TTL."""
     from network_copy import with_engine
     from testbed import ControllerProcess, Testbed
 
@@ -42,7 +43,7 @@ def unable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         assert "Traceback" not in controller.log(), controller.log()
 
 
-@pytest.mark.row("M38", "a switch that refuses packets to its tables, and idle timeouts: UDP and TCP of both families")
+@pytest.mark.row("M38", "a switch that refuses packets to tables, idle timeouts, dec_ttl: UDP and TCP of both families")
 @FAMILIES
 def test_clients_are_served_where_packets_to_tables_and_idle_timeouts_are_refused(
     unable: Running, service: str, client: str
@@ -69,6 +70,7 @@ def test_it_is_said_what_is_done_instead_and_nothing_is_refused_in_operation(una
     shown = str(unable.call("GET", "/v1/switches/edge"))
     assert "it refuses idle timeouts: the controller ends idle flows by a sweep" in shown
     assert "it refuses packets to its tables: the controller sends each by the actions of the rules" in shown
+    assert "it keeps the TTL of packets (ttl: keep): traceroute does not show it" in shown
     assert "refused a" not in unable.controller.log()
     assert "refuses rules" not in unable.controller.log()
 

@@ -4,18 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from scenes import SERVICE, ask, bindings, managed, payloads, rules_alone, the_binding
+from scenes import (
+    SERVICE,
+    TOPOLOGIES,
+    ask,
+    bindings,
+    managed,
+    payloads,
+    rules_alone,
+    the_binding,
+    topology,
+    web,
+)
 
 from anycast_sdn.core.bindings import Half
 from anycast_sdn.core.model import TCP
+from anycast_sdn.description import reading
+from anycast_sdn.description.model import Ttl
 from anycast_sdn.description.profile import Elements, Profile
+from anycast_sdn.openflow.fallbacks import KEEP_TTL
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.judgement import Role, judge
 from anycast_sdn.openflow.pipeline import kind_of
 from anycast_sdn.openflow.row import Kind
+from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, SetGroup
 from anycast_sdn.simulation.host import TCP_ACK
+from anycast_sdn.simulation.network import SimulatedNetwork
 
 pytestmark = rules_alone
 FIN, SYN = 0x01, 0x02
@@ -248,3 +265,57 @@ def test_a_switch_that_gets_groups_spreads_new_flows_again(build, profile, v6):
     assert len({each.server for each in bindings(net, "edge")}) == 2
     assert not kinds_at(net, "edge")[Kind.SERVICE_ALONE]
     assert nothing_is_refused(net, "edge")
+
+
+# ------------------------------------------------------------------------------ TTL
+
+NO_TTL = Profile(refuse=(Elements(actions=("dec_nw_ttl",)),))
+EVERYWHERE = ("arh1", "core", "ars2")
+KEPT = "it keeps the TTL of packets (ttl: keep): traceroute does not show it"
+
+
+def without_ttl(*names, keep):
+    """Figure 1, where these switches cannot decrement the TTL; ``keep``: the network file says so."""
+    description = topology("figure1")
+    switches = [replace(each, ttl=Ttl.KEEP) if keep and each.name in names else each for each in description.switches]
+    description = replace(description, switches=tuple(switches))
+    return SimulatedNetwork(description, web(description, "as2", "as3"), profiles=dict.fromkeys(names, NO_TTL))
+
+
+def ttl(frame):
+    return frame[21] if len(frame) > 22 and frame[14] >> 4 == 6 else frame[22]
+
+
+def test_switches_that_keep_the_ttl_are_used_where_the_network_file_says_so(v6):
+    net = without_ttl(*EVERYWHERE, keep=True)
+    for port in range(40000, 40004):
+        ask(net, service=SERVICE[v6], port=port)
+    assert len(payloads(net.host("h1").received)) == 4
+    assert {ttl(frame) for frame in net.host("as2").received} == {64}, "no switch on the way has decremented it"
+    assert net.switches["ars2"].groups
+    for name, role in zip(EVERYWHERE, (Role.CLIENT_EDGE, Role.CORE, Role.SERVER_EDGE), strict=True):
+        assert sentence(net, role, name) == f"can be a {role.value}; {KEPT}"
+        assert nothing_is_refused(net, name)
+    net.check_recompute_changes_nothing()
+
+
+def test_a_controller_that_starts_anew_finds_their_rules_as_they_should_be(v6):
+    net = without_ttl(*EVERYWHERE, keep=True)
+    ask(net, service=SERVICE[v6])
+    sent = net.restart_controller()
+    assert not [each for each in sent if isinstance(each, AddFlow | SetGroup | DeleteFlow)]
+
+
+def test_without_that_setting_it_is_advised(v6):
+    net = without_ttl("ars2", keep=False)
+    ask(net, service=SERVICE[v6])
+    assert net.host("as3").received, "the other server edge serves"
+    said = sentence(net, Role.SERVER_EDGE, "ars2")
+    assert said.startswith("cannot be a server edge: it cannot decrement the TTL")
+    assert said.endswith(KEEP_TTL)
+
+
+def test_a_network_file_may_say_that_a_switch_keeps_the_ttl():
+    text = (TOPOLOGIES / "one-switch.yaml").read_text().replace("    dpid: 0x1\n", "    dpid: 0x1\n    ttl: keep\n")
+    (switch,) = reading.parse(text, "net.yaml").switches
+    assert switch.keeps_ttl

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.fallbacks import FALLBACKS, fallbacks, needs_sweep
@@ -15,10 +17,11 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import cookie, kind_of
 from anycast_sdn.openflow.row import Kind, Table
-from anycast_sdn.openflow.rules import AddFlow, FlowRule
+from anycast_sdn.openflow.rules import AddFlow, DecTtl, FlowRule, Output
 from tests.unit.openflow.test_questions import OTHER_SWITCH, Dialogue
 from tests.unit.switch_end import error
 
+ROUTE = entries.route(Prefix.parse("10.2.0.0/24"), 3)
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIH")  # OF 1.3.5 §7.3.4.1
 BAD_TIMEOUT, BAD_FLAGS = (ofp.OFPET_FLOW_MOD_FAILED, 5), (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_FLAGS)
 BAD_TYPE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE)
@@ -97,12 +100,14 @@ def test_rules_of_these_trials_belong_to_no_row() -> None:
 
 
 @pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES])
-def test_a_switch_that_does_not_take_the_flag_is_sent_rules_without_it(layout: Layout) -> None:
+def test_rules_without_what_a_switch_does_not_take_are_read_as_they_should_be(layout: Layout) -> None:
     rule = FlowRule(Table.CLIENT_IN, 900, (), cookie(Kind.BINDING_IN, 7), goto=Table.ROUTES, notify=True)
+    assert layout.on_switch(ROUTE).actions[0] == DecTtl()
     other = FlowRule(Table.SERVICE, 0, (), cookie(Kind.SERVICE_ELSE), goto=Table.CLIENT_IN)
-    unable = adapted(layout, Features(report_flag=False))
+    unable = adapted(layout, Features(report_flag=False, keeps_ttl=True))
     assert layout.on_switch(rule).notify
     assert not unable.on_switch(rule).notify
-    for each in (rule, other):
+    assert unable.on_switch(ROUTE).actions == (Output(3),)
+    for each in (rule, other, ROUTE):
         assert unable.logical(unable.on_switch(each)) == each
     assert adapted(unable, Features()) == layout, "after it has become able"
