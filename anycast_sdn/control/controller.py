@@ -195,7 +195,7 @@ class Controller(Telling):
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outcome:
         """Switches have answered barriers, so what was sent before these is installed.  (datapath id, ticket)"""
-        self.routes.confirmed((self.switches[dpid].name, ticket) for dpid, ticket in tickets)
+        self.routes.answered([(self.switches[dpid].name, ticket) for dpid, ticket in tickets], now)
         return self.work(now)
 
     def updating(self) -> list[str]:

@@ -28,6 +28,7 @@ Rules kept here:
 - Silence is excused when the controller itself was late (``core.lateness``), and while one of the link's switches does
   not answer (``control.answering``): it can neither send nor report.  So when LLDP is missed, it is asked
   (``doubted``) before the silence would count.
+- LLDP at a switch that confirms rules late may come as much later (``late_s``).
 - Whoever begins to lead a cluster begins with what its predecessor knew: costs, and links that have failed, which are
   down until they are confirmed.  Rounds are numbered within its term, so that no frame of an earlier term counts, but
   none of them is taken for forged either.
@@ -39,7 +40,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ from anycast_sdn.core.network_events import LinkChanged, LinkDown, LinkHeld, Lin
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Link, Network, Port
+from anycast_sdn.fabric.patience import LONGEST_S
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
 
@@ -64,7 +66,8 @@ DOUBT_S = 1.0  # two frames lost: do the link's switches answer?
 UNHEARD_S = 2.0
 START_S = 10.0  # a switch that has not connected within this time is no longer waited for
 LATE_S = 1.0  # more than this between two ticks: the controller itself was late
-FRESH_ROUNDS = 3  # older frames do not count
+FRESH_ROUNDS = 3  # older frames do not count …
+MOST_LATE = math.ceil(2 * LONGEST_S / SEND_S)  # … but between switches that answer late, so many rounds at most
 LONGEST_HOLD_S = 60.0
 CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
@@ -103,6 +106,7 @@ class Discovery:
         self._known_ports = Counter(end.switch for end in self._ports)
         self._present: set[str] = set()  # switches that are connected
         self.passage = LldpPassage(network.lldp)
+        self.late_s: Callable[[str], float] = lambda switch: 0.0  # by how much a switch answers late
         self._heard: dict[Port, _Heard] = {}  # the last valid frame that a port received
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
@@ -226,7 +230,8 @@ class Discovery:
         newest = self._last_sequence.get(peer, 0)
         if probe.sequence < self._term:  # of another leader's time: nothing is wrong with it, and it proves nothing
             return False
-        if not max(newest, self._sequence - FRESH_ROUNDS) < probe.sequence <= self._sequence:
+        late = FRESH_ROUNDS + math.ceil(self._late_s(at, peer) / SEND_S)
+        if not max(newest, self._sequence - late) < probe.sequence <= self._sequence:
             raise BadFrame("lldp replayed")
         if peer == at:
             raise BadFrame("lldp of its own port")
@@ -302,8 +307,9 @@ class Discovery:
 
     def _begin_round(self, now: float) -> None:
         self._sequence += 1
-        self._heard = {at: heard for at, heard in self._heard.items() if now - heard.when <= DEAD_S}
-        oldest = self._sequence - FRESH_ROUNDS
+        self._heard = {at: heard for at, heard in self._heard.items()
+                       if now - heard.when <= DEAD_S + self._late_s(at, heard.peer)}  # fmt: skip
+        oldest = self._sequence - FRESH_ROUNDS - MOST_LATE
         self._last_sequence = {peer: number for peer, number in self._last_sequence.items() if number > oldest}
         lately = {end for at, heard in self._heard.items() for end in (at, heard.peer)}
         senders = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
@@ -343,7 +349,7 @@ class Discovery:
         elif self._confirmed(watched, now):
             watched.trusted = True
             self._set_up(watched, True, now)
-        elif now - watched.watched_from > DEAD_S and not self._is_excused(watched, now):
+        elif now - watched.watched_from > DEAD_S + self._late_s(*watched.ends) and not self._is_excused(watched, now):
             self._set_up(watched, self._is_swallowed(watched, now), now)
         if watched.held and now >= watched.held_until:
             watched.held = False
@@ -351,10 +357,14 @@ class Discovery:
         watched.last_resort = not watched.trusted or now < watched.held_until
         return self._used(watched) and (watched.up, watched.last_resort) != before
 
+    def _late_s(self, *ends: Port) -> float:
+        """How much later than usual LLDP may come between these."""
+        return sum(self.late_s(end.switch) for end in ends)
+
     def _is_swallowed(self, watched: WatchedLink, now: float) -> bool:
         """Does LLDP not come through, so that nothing is known of a link that is up?"""
         a, b = watched.ends
-        ways = [(to, by) for to, by in ((a, b), (b, a)) if not self._hears(to, by, now - DEAD_S)]
+        ways = [(to, by) for to, by in ((a, b), (b, a)) if not self._hears(to, by, now - DEAD_S - self._late_s(to, by))]
         return watched.up and watched.declared and all([self.passage.find(by, to) for to, by in ways])
 
     def _is_excused(self, watched: WatchedLink, now: float) -> bool:
@@ -385,7 +395,7 @@ class Discovery:
 
     def _confirmed(self, watched: WatchedLink, now: float, within_s: float = DEAD_S) -> bool:
         a, b = watched.ends
-        since = max(watched.watched_from, now - within_s)
+        since = max(watched.watched_from, now - within_s - self._late_s(a, b))
         both = watched.declared and watched.watched_from <= now
         return all(
             self._hears(to, by, since) or (both and self.passage.explains(by, to)) for to, by in ((a, b), (b, a))

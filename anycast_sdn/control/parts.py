@@ -60,6 +60,7 @@ class Parts:
         self._in_order = [switch for _, switch in sorted(self.by_name.items())]
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self.by_name, self._delivers)
+        self.discovery.late_s = self.routes.patience.late_s
         self.uplinks = Uplinks(self.by_name, self.routes.graph, self.announcements, self._delivers)
         self.reroutes = Reroutes(self._is_routed)
         self.losses = Losses(

@@ -15,6 +15,7 @@ from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.family_routing import NOBODY, Excluded, FamilyRouting
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.fabric.ordered_update import OrderedUpdate
+from anycast_sdn.fabric.patience import Patience
 from anycast_sdn.fabric.routing import Changes
 
 
@@ -71,8 +72,19 @@ class Routes:
         """Other switches no longer wait for its confirmations."""
         self._confirmed += [(switch, ticket) for ticket in self._update.remove_switch(switch)]
 
-    def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
+    @property
+    def patience(self) -> Patience:
+        """How long switches take to confirm."""
+        return self._update.patience
+
+    def answered(self, tickets: Sequence[tuple[str, int]], now: float) -> None:
         """Switches have confirmed what was sent with these tickets."""
+        for switch, number in tickets:
+            self._update.patience.answered(switch, number, now)
+        self.confirmed(tickets)
+
+    def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
+        """These tickets are not waited for any more."""
         self._confirmed += tickets
 
     def pop_overdue(self, now: float) -> list[tuple[str, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -18,6 +19,7 @@ from anycast_sdn.control.discovery import (
 )
 from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.network_events import LinkDown
 from anycast_sdn.core.roles import Side, Subnet
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.model import Link, Network, Port, Switch
@@ -539,3 +541,37 @@ def test_without_lldp_nothing_is_sent_and_ports_alone_count():
     assert not cables.discovery.doubted(cables.now)
     cables.discovery.port_changed(B, False, cables.now)
     assert cables.costs() == []
+
+
+# ------------------------------------------------------------------------------ switches that answer late
+
+
+class LateCables(Cables):
+    """What b sends, and what it receives, passes its connection 2 s late."""
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            for dpid, number, frame in self.discovery.tick(self.now)[1]:
+                end = Port(self.network.switches[dpid - 1].name, number)
+                if end in self.wires:
+                    self.late.append((self.now + 2.0, self.wires[end], frame))
+            while self.late and self.late[0][0] <= self.now:
+                _, at, frame = self.late.pop(0)
+                with contextlib.suppress(BadFrame):
+                    self.discovery.hear(at, frame, self.now)
+
+    def __init__(self) -> None:
+        self.late: list[tuple[float, Port, bytes]] = []
+        super().__init__()
+
+
+def test_a_link_of_a_switch_that_answers_two_seconds_late_does_not_flap():
+    cables = LateCables()
+    cables.discovery.late_s = {"a": 0.0, "b": 2.0, "c": 0.0}.__getitem__
+    cables.pass_time(120)
+    assert not [event for event in cables.discovery.pop_events() if isinstance(event, LinkDown)]
+    assert (cables.state, cables.view["confirmed"]) == ("up", True)
+    cables.wires.clear()
+    cables.pass_time(7)
+    assert (cables.state, cables.costs()) == ("silent", [])
