@@ -53,7 +53,7 @@ class SimulatedNetwork:
     ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``fragment_flags``,
     ``fragments``, ``meters``, ``table_size``, ``connections``: see ``SimulatedSwitch``; the same for all switches.
     ``tracker``: the connection tracker that all switches share; None: each has its own, and loses it by ``kill``.
-    ``profiles``: of switches that do not do all that OpenFlow has, by name.
+    ``profiles``: of switches that do not do all that OpenFlow has, by name, besides those of the network file.
     ``cables``: the links that exist, where they differ from those of the network file.
     ``slowest_s``: each message to a switch is delayed by a random time between ``CHANNEL_S`` and this.
     ``pace``: how small the controller's slices of work are.
@@ -102,7 +102,8 @@ class SimulatedNetwork:
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self._clock = Clock(self._tick)
         self.observations = Observations()
-        self._profiles = profiles or {}
+        written = {switch.name: switch.profile for switch in network.switches if switch.profile}
+        self._profiles = written | dict(profiles or {})
         self.channels = self.channels_class(
             self._new_controller(groups), {switch.name: self._switch(switch.name) for switch in network.switches},
             replace(Features(), **has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from scenes import SERVICE, ask, bindings, managed, served_by, topology, web
 
@@ -42,6 +44,17 @@ def able(net: SimulatedNetwork, name: str, role: Role) -> frozenset[int]:
 def test_every_profile_says_after_what_it_is_made_and_is_judged_here() -> None:
     assert PROFILES.keys() == ABLE.keys()
     assert all(profile.source and profile.manufacturer and profile.hardware for profile in PROFILES.values())
+
+
+def test_a_simulated_switch_plays_the_profile_of_the_network_file() -> None:
+    network = topology("figure1")
+    switches = tuple(
+        replace(switch, profile=PROFILES["allied-telesis"]) if switch.name == "ars2" else switch
+        for switch in network.switches
+    )
+    net = SimulatedNetwork(replace(network, switches=switches), web(network, "as2", "as3"))
+    assert net.switches["ars2"].profile.name == "allied-telesis"
+    assert net.switches["ars3"].profile.name == ""
 
 
 @pytest.mark.parametrize("name", PROFILES)
