@@ -137,7 +137,7 @@ _RESTS_ON: dict[Ability, frozenset[Ability]] = {
     Ability.TO_GROUP: frozenset((Ability.MATCH_IPV4, Ability.SELECT_GROUP)),
     Ability.MATCH_SCTP: frozenset((Ability.MATCH_IPV4, Ability.MATCH_FLOW_IPV4)),
     Ability.MATCH_TAG: frozenset((Ability.MATCH_IPV4,)),
-    Ability.POP_TAG: frozenset((Ability.MATCH_TAG, Ability.MATCH_IPV4)),
+    Ability.POP_TAG: frozenset((Ability.MATCH_IPV4,)),
     **dict.fromkeys((Ability.GROUP_SET_MACS, Ability.GROUP_DEC_TTL), frozenset((Ability.SELECT_GROUP,))),
 }
 for _each in (False, True):

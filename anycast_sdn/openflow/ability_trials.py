@@ -105,7 +105,8 @@ def _plain(ports: Sequence[int]) -> Iterator[AbilityTrial]:
     yield _rule(Ability.SET_MACS, Table.ROUTES, False, nobody[1:], actions=(*_macs(), Output(ports[0])))
     yield _rule(Ability.MATCH_SCTP, Table.CLIENT_OUT, False, (*nobody, *_ports(SCTP)))
     tag = Field("vlan_vid", VLAN_PRESENT | 1, VLAN_PRESENT | 1)
-    yield _rule(Ability.MATCH_TAG, Table.INGRESS, False, (nobody[0], tag))
+    for table in (Table.INGRESS, Table.CLIENT_OUT):
+        yield _rule(Ability.MATCH_TAG, table, False, (nobody[0], tag))
     priority_tag = Field("vlan_vid", VLAN_PRESENT)
     yield _rule(Ability.POP_TAG, Table.INGRESS, False, (nobody[0], priority_tag), actions=(PopVlan(),))
 
