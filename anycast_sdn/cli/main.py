@@ -24,6 +24,7 @@ from anycast_sdn.cli import (
     groups,
     listings,
     operations,
+    pki,
     probe,
     replies,
     run,
@@ -108,5 +109,6 @@ def parser() -> argparse.ArgumentParser:
     probe.add_to(commands)
     store.add_to(commands)
     token.add_to(commands)
+    pki.add_to(commands)
     agent.add_to(commands)
     return parser

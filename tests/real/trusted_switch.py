@@ -20,6 +20,7 @@ from support import TOPOLOGIES, V4, V6, WEB, Running, edited, until
 from testbed import ControllerProcess, Testbed
 
 from anycast_sdn.description import reading
+from anycast_sdn.trust.pki import Pki
 from tests.unit.certificates import Authority
 
 SHARED = "host1"  # in the certificate of an Open vSwitch with several bridges
@@ -55,7 +56,11 @@ def by_tls(file: Path, certificate: str) -> Iterator[Running]:
     with Testbed(reading.load(file), controller.openflow_port) as testbed:
         use(testbed, certificate)
         with controller:
-            yield Running(testbed, controller)
+            try:
+                yield Running(testbed, controller)
+            except BaseException:
+                print(controller.log()[-4000:], (RUN / "ovs-vswitchd.log").read_text()[-2000:], sep="\n")
+                raise
             log = controller.log()
     assert "Traceback" not in log, log
 
@@ -82,7 +87,7 @@ def one_switch() -> None:
         flows_pass(network, "c1", "s1", "s2")
         for certificate, reason in WRONG.items():
             use(network.testbed, certificate)
-            until(lambda reason=reason: is_refused(network, reason), f"{certificate} is refused")
+            until(lambda reason=reason: is_refused(network, reason), f"{certificate} is refused", 40)
             assert not is_connected(network)
         use(network.testbed, "edge", "other")
         refuses = "it refuses the certificate of this controller: unknown ca"
@@ -92,7 +97,7 @@ def one_switch() -> None:
         assert "this controller speaks TLS only" in (RUN / "ovs-vswitchd.log").read_text()
 
         use(network.testbed, "edge")
-        until(lambda: is_connected(network), "the switch is back")
+        until(lambda: is_connected(network), "the switch is back", 40)
         network.wait_for_servers("web")
         flows_pass(network, "c1", "s1", "s2")
         renewed(network)
@@ -109,7 +114,7 @@ def renewed(network: Running) -> None:
     flows_pass(network, "c1", "s1", "s2")
     use(network.testbed, "edge")
     until(lambda: network.controller.log().count("switch edge at 127.0.0.1") >= 4, "it has gone")
-    until(lambda: is_connected(network), "the switch is back, by the new CA")
+    until(lambda: is_connected(network), "the switch is back, by the new CA", 40)
     flows_pass(network, "c1", "s1", "s2")
 
 
@@ -120,8 +125,9 @@ def several_bridges() -> None:
         switch["certificate"] = SHARED
     file = DIRECTORY / "figure1.yaml"
     file.write_text(yaml.safe_dump(described))
-    CA.certify(SHARED)
-    with by_tls(file, SHARED) as network:
+    pki = Pki(DIRECTORY)
+    pki.make(pki.switch(SHARED), SHARED, is_server=False)
+    with by_tls(file, pki.switch(SHARED).certificate.stem) as network:
         network.enrol("web", WEB, [V4.as2, V6.as2])
         network.serve_udp("as2")
         flows_pass(network, "h1", "as2")
@@ -130,8 +136,9 @@ def several_bridges() -> None:
 if __name__ == "__main__":
     DIRECTORY = Path(sys.argv[1])
     CA, OTHER = Authority(DIRECTORY), Authority(DIRECTORY, "other")
-    for name in ("controller", "edge", "core"):
+    for name in ("edge", "core"):
         CA.certify(name)
+    Pki(DIRECTORY).make(Pki(DIRECTORY).controller(), "controller", is_server=True)
     CA.expired("late")
     OTHER.certify("forged")
     OwnSwitch()
