@@ -63,6 +63,11 @@ class Announcements:
     def is_announced(self, prefix: Prefix) -> bool:
         return prefix in (self._announcers if self._told is None else self._told)
 
+    @property
+    def are_decided_here(self) -> bool:
+        """Or does another controller?"""
+        return self._told is None
+
     def told(self, announced: Set[Prefix]) -> None:
         """Another controller decides: these are announced, whatever follows from what is known here."""
         self._told = announced

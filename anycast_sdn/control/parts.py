@@ -72,7 +72,7 @@ class Parts:
             network, self.by_name, random, self.reply_times,
             lambda client, group, is_v6: self.selecting.shares(client, group, is_v6),
         )  # fmt: skip
-        distances = EdgeDistances(self.by_name, self.routes.graph, self.routes.has_route)
+        distances = EdgeDistances(self.by_name, self.routes.graph_of, self.routes.has_route)
         self.selecting = Selecting(
             network, self.by_name, distances, self.health.status, lambda server: self.groups.of_server(server),
             self.choices,
@@ -98,13 +98,20 @@ class Parts:
         """
         return Decided(
             is_enrolled=lambda server: bool(self.groups.of_server(server)),
-            is_announced=lambda prefix: self.announcements.is_announced(prefix) or prefix in self._announced_before,
+            is_announced=lambda prefix: self._reaches(switch, prefix),
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
             choice_of=lambda group, is_v6: self.choices.number(switch, group, is_v6),
             can_serve=lambda is_v6: self.by_name[switch].is_able(Role.CLIENT_EDGE, is_v6),
             term=lambda: self.by_name[switch].term,
         )
+
+    def _reaches(self, client: str, service: Prefix) -> bool:
+        """Is there an edge that is able to serve this ANY/n, for clients of this switch?"""
+        if service in self._announced_before:
+            return True
+        cut_off = self.announcements.are_decided_here and self.routes.is_cut_off(client, service)
+        return self.announcements.is_announced(service) and not cut_off
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""

@@ -38,6 +38,14 @@ class Routes:
         """The graph of the usable links; to be read only."""
         return self._routing.graph
 
+    def graph_of(self, v6: bool) -> Graph:
+        """Of the links that packets of this family cross; to be read only."""
+        return self._routing.graph_of(v6)
+
+    def is_cut_off(self, switch: str, prefix: Prefix) -> bool:
+        """Has this switch no route there, while switches in between cannot forward its family?"""
+        return self._routing.is_apart(prefix.is_v6) and not self.has_route(switch, prefix)
+
     def wanted(self, switch: str) -> dict[Prefix, int]:
         """What a switch should have installed when nothing waits any more: prefix → port, or LOCAL."""
         return self._routing.of(switch)

@@ -41,6 +41,10 @@ class FamilyRouting:
         """Of the links that packets of this family cross."""
         return self._apart.get(v6, self._common).graph
 
+    def is_apart(self, v6: bool) -> bool:
+        """Has this family routes of its own?"""
+        return v6 in self._apart
+
     @property
     def _all(self) -> Sequence[Routing]:
         return self._common, *self._apart.values()

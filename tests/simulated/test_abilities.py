@@ -226,3 +226,13 @@ def test_a_core_switch_that_connects_anew_and_forwards_again_is_used_again(build
     ask(net, service=SERVICE[v6])
     assert passed(net, "c2", "c3", "c4", "c5", "c6") == {"c2", "c3"}
     assert not health(net, "c2")
+
+
+def test_clients_that_a_family_is_cut_off_from_are_told_at_once_and_use_up_no_address(v6):
+    net = network("figure1", "as2", switch={"profiles": {"core": no_forwarding(v6)}})
+    ask(net, service=SERVICE[v6])
+    assert drops(net, "arh1") == {"no_able_edge": 1}
+    assert errors(net.host("h1")) == [(1, 0) if v6 else (3, 1)]
+    assert in_use(net, v6).leased == 0
+    ask(net, service=SERVICE[not v6])
+    assert len(served_by(net, "as2")) == 1
