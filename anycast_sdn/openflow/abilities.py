@@ -57,6 +57,7 @@ class Ability(enum.Enum):
     GROUP_DELIVER_IPV6 = "group_deliver_ipv6"
     SERVE_IPV4 = "serve_ipv4"
     SERVE_IPV6 = "serve_ipv6"
+    NEXT_HOP = "next_hop"
     MATCH_ICMP_IPV4 = "match_icmp_ipv4"
     MATCH_ICMP_IPV6 = "match_icmp_ipv6"
     MATCH_SCTP = "match_sctp"
@@ -108,6 +109,7 @@ _ABOUT = {
     Ability.TO_GROUP: About("send packets to a group"),
     Ability.GROUP_SET_MACS: About("set MACs in the buckets of a group"),
     Ability.GROUP_DEC_TTL: About("decrement the TTL in the buckets of a group"),
+    Ability.NEXT_HOP: About("name the next hop of flows by an indirect group"),
     Ability.MATCH_SCTP: About("match the ports of SCTP", None, "flows of SCTP are refused"),
     Ability.MATCH_TAG: About("match VLAN tags by single bits", None, "frames of a VLAN are not told from others"),
     Ability.PRIORITY: About("prefer rules of a higher priority"),

@@ -124,6 +124,8 @@ def _groups(ports: Sequence[int]) -> Iterator[AbilityTrial]:
     yield AbilityTrial(Ability.TO_GROUP, Table.SERVICE, (to_group,))
     yield AbilityTrial(Ability.GROUP_SET_MACS, None, (group(1, *_macs()),))
     yield AbilityTrial(Ability.GROUP_DEC_TTL, None, (group(2, DecTtl()),))
+    next_hop = GroupRule(_GROUP + 7, (Bucket(0, (*_macs(), DecTtl(), Output(ports[0]))),), indirect=True)
+    yield AbilityTrial(Ability.NEXT_HOP, None, (SetGroup(next_hop, exists=False),))
     for v6 in (False, True):
         new = _addresses(v6)[1]
         yield AbilityTrial(of_family("group_set", v6), None, (group(3 + v6, new),))

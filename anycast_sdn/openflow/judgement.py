@@ -14,6 +14,7 @@ from anycast_sdn.description.model import Switch
 from anycast_sdn.openflow.abilities import TTL, Ability, Lack, of_family
 from anycast_sdn.openflow.fallbacks import GROUPS, KEEP_TTL, ONE_SERVER, SERVE, fallbacks, serves_alone
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.row import Table
 
 
@@ -73,6 +74,7 @@ NEEDS: Mapping[Role, Needs] = {
     ),
     Role.CORE: _CORE,
 }
+TWO_TABLES_NEED = _needs(next_hop=_CLIENTS)  # of a client edge (``next_hops``)
 _FOLLOWS = {  # when a role cannot be carried out
     Role.CLIENT_EDGE: "new {}flows of its clients are refused",
     Role.SERVER_EDGE: "{}service addresses are not announced here",
@@ -130,7 +132,10 @@ def roles(switch: Switch) -> tuple[Role, ...]:
 
 def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILIES) -> Judgement:
     """``families``: that the network has; what the switch lacks for others does not matter."""
-    needed = (lack for lack in features.lacking if _is_needed(lack, NEEDS[role]))
+    needs = NEEDS[role]
+    if role is Role.CLIENT_EDGE and suited(features.tables).names_next_hops:
+        needs = {**needs, **TWO_TABLES_NEED}
+    needed = (lack for lack in features.lacking if _is_needed(lack, needs))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
     lacks, alone = _with_one_server(lacks, features, families) if role is Role.SERVER_EDGE else (lacks, [])
     lost = {lack.ability.about.family for lack in lacks}

@@ -79,7 +79,7 @@ _NAMES: dict[type, str] = {
     ReportExpired: "set_async",
     Barrier: BARRIER,
 }
-_SELECT = "select"
+_SELECT, _INDIRECT = "select", "indirect"
 
 
 class NotInProfile(Refused):
@@ -216,7 +216,7 @@ def elements(message: Message) -> Iterator[tuple[Element, Place]]:
         case DeleteFlow(rule):
             yield from ((element, _place(rule)) for element in _of_match(rule))
         case SetGroup(group):
-            yield Element("groups", _SELECT), NO_RULE
+            yield Element("groups", _INDIRECT if group.indirect else _SELECT), NO_RULE
             for bucket in group.buckets:
                 yield from ((element, NO_RULE) for element in _of_actions(bucket.actions, True))
         case PacketOut(_, _, actions):

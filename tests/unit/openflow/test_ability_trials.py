@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -10,7 +11,7 @@ from anycast_sdn.openflow.abilities import Ability
 from anycast_sdn.openflow.ability_trials import AbilityTrial, ability_trials, lacks_of
 from anycast_sdn.openflow.fallbacks import SERVE
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.judgement import NEEDS, Judgement, Role, judge, remarks
+from anycast_sdn.openflow.judgement import NEEDS, TWO_TABLES_NEED, Judgement, Role, judge, remarks
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import AddFlow, DecTtl, FlowRule, Message, Output, SetField, SetGroup, ToGroup
@@ -78,7 +79,8 @@ def test_each_role_needs_only_what_is_tried_where_it_is_tried(role: Role) -> Non
 
 
 def test_every_ability_is_tried_and_is_either_needed_or_something_follows() -> None:
-    needed = {ability for needs in NEEDS.values() for ability in needs} | {*SERVE.values()}
+    needed = {ability for needs in NEEDS.values() for ability in needs}
+    needed |= {*SERVE.values(), *TWO_TABLES_NEED}
     assert {trial.ability for trial in ability_trials()} == {*Ability} - FOUND_OTHERWISE
     assert {ability for ability in Ability if ability.about.without} == {*Ability} - needed
 
@@ -140,7 +142,7 @@ def test_a_switch_that_sets_no_macs_can_be_no_edge_and_loses_both_families() -> 
 def test_a_switch_without_decrement_can_be_nothing() -> None:
     found = features_of(no_action(DecTtl))
     assert {lack.ability for lack in found.lacks} == {
-        Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.GROUP_DEC_TTL, *SERVE.values()
+        Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.GROUP_DEC_TTL, Ability.NEXT_HOP, *SERVE.values()
     }  # fmt: skip
     assert not any(judge(role, found).able for role in Role)
 
@@ -152,8 +154,17 @@ def test_a_switch_without_groups_is_told_of_no_buckets() -> None:
         return "bad action, bad out group" if ToGroup in kinds(message) else ""
 
     found = features_of(refuses)
-    assert {lack.ability for lack in found.lacks} == {Ability.SELECT_GROUP}
+    assert {lack.ability for lack in found.lacks} == {Ability.SELECT_GROUP, Ability.NEXT_HOP}
     assert judge(Role.CLIENT_EDGE, found).is_able
+
+
+def test_on_two_tables_a_client_edge_needs_groups_for_next_hops() -> None:
+    found = features_of(lambda message: "bad group" if isinstance(message, SetGroup) and message.group.indirect else "")
+    for tables, able in ((254, True), (3, True), (2, False)):
+        judgement = judge(Role.CLIENT_EDGE, replace(found, tables=tables))
+        assert judgement.is_able is able
+    assert "it cannot name the next hop of flows by an indirect group (bad group)" in judgement.sentence
+    assert judge(Role.SERVER_EDGE, replace(found, tables=2)).is_able
 
 
 def test_a_switch_that_cannot_match_the_port_with_addresses_can_be_core() -> None:
