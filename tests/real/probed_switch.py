@@ -154,7 +154,7 @@ def seen(directory: Path) -> Iterator[tuple[str, Any]]:
 
 PROFILES = {
     "lacking": "refuse: [{actions: [dec_nw_ttl]}]\n",
-    "without groups": "refuse: [{groups: [select]}]\n",
+    "without IPv6": "refuse: [{set: [ipv6_src, ipv6_dst]}]\n",
     "crashing": "close: [{groups: [select]}]\n",
 }
 

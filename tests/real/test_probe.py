@@ -64,10 +64,10 @@ def test_a_switch_that_lacks_something_is_told_so_by_role_and_exit_status(seen: 
     assert families(lacking)["core"] == []
     assert "cannot be a core: it cannot" in sentences(lacking)["core"]
     assert seen["after lacking"] == seen["before"]
-    assert seen["without groups"]["status"] == 3
-    assert families(seen["without groups"])["server edge"] == []
-    assert families(seen["without groups"])["core"] == ["ipv4", "ipv6"]
-    assert seen["after without groups"] == seen["before"]
+    assert seen["without IPv6"]["status"] == 3
+    assert families(seen["without IPv6"])["client edge"] == ["ipv4"]
+    assert families(seen["without IPv6"])["core"] == ["ipv4", "ipv6"]
+    assert seen["after without IPv6"] == seen["before"]
 
 
 def test_a_switch_that_ends_its_connection_in_the_middle_has_no_report_and_the_stage_is_told(seen: Any) -> None:
