@@ -16,6 +16,7 @@ from dataclasses import replace
 from anycast_sdn.control.egress import Egress
 from anycast_sdn.control.host_routes import HostRoutes
 from anycast_sdn.control.installed import Installed
+from anycast_sdn.control.instead_of_meters import InsteadOfMeters
 from anycast_sdn.control.mirror import Mirror
 from anycast_sdn.control.neighbours import Neighbours
 from anycast_sdn.control.packets import Packets
@@ -38,7 +39,7 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
-from anycast_sdn.openflow import frames, transactions
+from anycast_sdn.openflow import entries, frames, transactions
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
@@ -89,6 +90,9 @@ class ManagedSwitch:
         self._refusals = Refusals(self.engine)
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
+        self._instead_of_meters = InsteadOfMeters(
+            lambda: self.wanted.meters(self._throttle.held), entries.host_ports(connected), lambda: self.fabric_ports
+        )
         self._removed = removed
         self.serving = Serving(decided.slots, self._answers_now)
         self.installed = Installed(self.wanted.route)
@@ -340,6 +344,8 @@ class ManagedSwitch:
     def packet_in(self, cookie: int, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A frame that a rule with this cookie has sent to the controller."""
         kind = kind_of(cookie)
+        if not self.features.meters and not self._instead_of_meters.lets_pass(kind, in_port, frame, now):
+            return Reaction(events=dropped(self.name, [Drop.BEYOND_LIMIT]))
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
             errors = self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)
@@ -525,6 +531,7 @@ class ManagedSwitch:
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
             self.reconciler.recheck_meters()
+            self._instead_of_meters.renew()
             reaction.changed = True
         return reaction
 

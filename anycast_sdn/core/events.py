@@ -35,6 +35,7 @@ class Drop(enum.Enum):
     LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     UNSUPPORTED_ICMP = "icmp_unsupported"
+    BEYOND_LIMIT = "beyond_limit"  # its switch has no meter that would have dropped it
     WAITED_TOO_LONG = "shed"  # the controller is overloaded
     UNREPORTED = "unreported"  # a copy that tells of a flow which the switch has begun by itself
 

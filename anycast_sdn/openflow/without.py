@@ -21,7 +21,7 @@ _EFFECTS = {  # one of ``Features`` → the effect where a switch lacks it
     "fragments": "spoils later fragments of TCP and UDP over IPv4 when it sets an address: to and from services they "
     "are dropped, and counted as spoiled_fragment",
     "hairpin": "cannot send a packet back by the port where it came in: while routes change, some are lost",
-    "meters": "has no meters: nothing limits what it sends to the controller",
+    "meters": "has no meters: the controller itself drops what is beyond the limits, after it was sent",
 }
 _SPOILS_TCP = (
     "spoils later fragments of TCP over IPv4 when it sets an address: to and from services they are dropped, and "

@@ -260,6 +260,10 @@ OF_SWITCHES: Mapping[str, Meaning] = {
         "A packet was larger than the next link's `mtu`. Its sender gets an ICMP error with that size.",
         "Nothing: this is how path MTU discovery works.",
     ),
+    "beyond_limit": Meaning(
+        "The switch has no meters, and has sent more packets of a kind than `limits` allow: the controller drops them.",
+        "Look for a host that floods. `limits` of the network file may be raised.",
+    ),
     "ttl_expired": Meaning(
         "The TTL or hop limit of a packet expired here. Its sender gets an ICMP error.",
         "Nothing, if `traceroute` is in use. Otherwise look for a loop of routes.",

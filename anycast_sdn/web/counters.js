@@ -45,6 +45,7 @@ export const COUNTERS = {
   "unknown_source": "A first packet was dropped, because no host at its port answers ARP or ND for the source address.",
   "unresolvable": "A packet or a request for an unknown host was dropped: no host may have this address, or 256 addresses are being resolved already for one port.",
   "waiting_overflow": "More than 64 packets waited for the ARP or ND answer of one host. The oldest was dropped.",
+  "beyond_limit": "The switch has no meters, and has sent more packets of a kind than `limits` allow: the controller drops them.",
   "port_held_back": "More than 1,000 first packets a second of a port were refused. For a while, the port's limit is 200 a second.",
   "rule_refused": "The switch refused a rule, a group or a meter. Packets that need it are lost.",
   "server_returned": "A server whose flows were freed can be reached again.",

@@ -10,6 +10,7 @@ import pytest
 from scenes import (
     SERVICE,
     TOPOLOGIES,
+    UNUSED,
     ask,
     bindings,
     managed,
@@ -319,3 +320,17 @@ def test_a_network_file_may_say_that_a_switch_keeps_the_ttl():
     text = (TOPOLOGIES / "one-switch.yaml").read_text().replace("    dpid: 0x1\n", "    dpid: 0x1\n    ttl: keep\n")
     (switch,) = reading.parse(text, "net.yaml").switches
     assert switch.keeps_ttl
+
+
+# ------------------------------------------------------------------------------ meters
+
+
+def test_what_a_switch_without_meters_sends_beyond_the_limits_is_dropped_by_the_controller(build):
+    net = switch_with(build, Profile(refuse=(Elements(messages=("meter_mod",)),)))
+    assert not managed(net, "arh1").features.meters
+    net.send("h1", *(net.host("h1").question(UNUSED[False]) for _ in range(400)))
+    net.settle()
+    assert net.counters.drops["arh1"]["beyond_limit"] > 0
+    ask(net)
+    assert the_binding(net).server, "first packets have a limit of their own"
+    assert nothing_is_refused(net)
