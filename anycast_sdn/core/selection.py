@@ -107,9 +107,9 @@ class Candidate:
     health: HealthStatus = HealthStatus.UNKNOWN
     state: ServerState = ServerState.ACTIVE
     edge_drains: bool = False
-    edge_able: bool = True  # its switch can be a server edge in this family
     reachable: bool = True  # its edge knows its MAC
     up_s: float = math.inf  # since when it has been able to serve
+    edge_able: bool = True  # its switch can be a server edge in this family
 
     @property
     def excluded(self) -> Exclusion | None:
