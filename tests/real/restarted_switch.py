@@ -32,8 +32,8 @@ def pinned(network: Running, flows: int) -> list[tuple[object, ...]]:
     return until(found, "all flows are pinned")
 
 
-def begin_all(network: Running, flows: int = FLOWS) -> list[str]:
-    """Begins so many, a few at a time: of a burst, Open vSwitch drops packets while the controller gets no time."""
+def ask_few_at_once(network: Running, flows: int = FLOWS) -> list[str]:
+    """As ``ask_all``, until all are answered: of a burst, Open vSwitch drops packets while others get the time."""
     answers: list[str] = []
     while few := min(AT_ONCE, flows - len(answers)):
         answers += until(partial(all_answered, network, few, len(answers)), "all flows are answered")
@@ -61,7 +61,7 @@ def main(directory: Path) -> None:
         words = ["--bytes", SIZE, "--rate", RATE]
         transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
-        asked = [begin_all(network)]
+        asked = [ask_few_at_once(network)]
         before = pinned(network, FLOWS)
 
         switch.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from own_switch import run_inside
-from restarted_switch import RATE, ask_all, begin_all, of_udp, pinned
+from restarted_switch import RATE, ask_few_at_once, of_udp, pinned
 from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until, with_conntrack
 
 from anycast_sdn.store import flow_file
@@ -26,18 +26,18 @@ def test_flows_in_the_tracker_are_known_again_when_the_controller_was_killed(tmp
         words = ["--bytes", SIZE, "--rate", RATE]
         transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
-        answers = begin_all(network, MANY)
+        answers = ask_few_at_once(network, MANY)
         before = pinned(network, MANY)
         file, numbers = network.controller.database.with_suffix(".connections"), {flow[0] for flow in before}
         until(lambda: numbers <= flow_file.read(file).by_edge["arh1"].keys(), "all flows are kept")
 
         network.controller.kill()
-        assert ask_all(network, MANY) == answers  # no controller is needed
+        assert ask_few_at_once(network, MANY) == answers  # no controller is needed
         network.controller.start()
 
         until(lambda: of_udp(network) == before, "all are known, also those that were pinned at the last moment")
         network.wait_for_servers("web")
-        assert ask_all(network, MANY) == answers
+        assert ask_few_at_once(network, MANY) == answers
         assert network.ask("h1", V4.web, "--source-port", 25000) == ["as2 hello"]
         assert network.flow(V4.h1, 25000)["translated"] not in {flow[4] for flow in before}
         until(lambda: None not in [each.process.poll() for each in transfers], "the transfers end", 60)
