@@ -32,12 +32,19 @@ def pinned(network: Running, flows: int) -> list[tuple[object, ...]]:
     return until(found, "all flows are pinned")
 
 
+def begin_all(network: Running, flows: int = FLOWS) -> list[str]:
+    """Begins so many, a few at a time: of a burst, Open vSwitch drops packets while the controller gets no time."""
+    return [each for few, first in slices(flows) for each in until(partial(all_answered, network, few, first), "begun")]
+
+
 def ask_few_at_once(network: Running, flows: int = FLOWS) -> list[str]:
-    """As ``ask_all``, until all are answered: of a burst, Open vSwitch drops packets while others get the time."""
-    answers: list[str] = []
-    while few := min(AT_ONCE, flows - len(answers)):
-        answers += until(partial(all_answered, network, few, len(answers)), "all flows are answered")
-    return answers
+    """As ``ask_all``, each flow once, with pauses."""
+    return [each for few, first in slices(flows) for each in ask_all(network, few, first)]
+
+
+def slices(flows: int) -> list[tuple[int, int]]:
+    """(how many, the first one)."""
+    return [(min(AT_ONCE, flows - first), first) for first in range(0, flows, AT_ONCE)]
 
 
 def all_answered(network: Running, flows: int, first: int) -> list[str]:
@@ -61,7 +68,7 @@ def main(directory: Path) -> None:
         words = ["--bytes", SIZE, "--rate", RATE]
         transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
-        asked = [ask_few_at_once(network)]
+        asked = [begin_all(network)]
         before = pinned(network, FLOWS)
 
         switch.kill()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from own_switch import run_inside
-from restarted_switch import RATE, ask_few_at_once, of_udp, pinned
+from restarted_switch import RATE, ask_few_at_once, begin_all, of_udp, pinned
 from support import CONNTRACK, PORT, V4, V6, WEB, edited, program, running, until, with_conntrack
 
 from anycast_sdn.store import flow_file
@@ -26,7 +26,7 @@ def test_flows_in_the_tracker_are_known_again_when_the_controller_was_killed(tmp
         words = ["--bytes", SIZE, "--rate", RATE]
         transfers = [network.testbed.spawn("h1", program("tcp_client.py", each.web, PORT, *words)) for each in (V4, V6)]
         until(lambda: all("connected to as2" in each.output() for each in transfers), "the transfers have begun")
-        answers = ask_few_at_once(network, MANY)
+        answers = begin_all(network, MANY)
         before = pinned(network, MANY)
         file, numbers = network.controller.database.with_suffix(".connections"), {flow[0] for flow in before}
         until(lambda: numbers <= flow_file.read(file).by_edge["arh1"].keys(), "all flows are kept")
