@@ -71,6 +71,18 @@ def _is_ipv6(text: str) -> bool:
     return True
 
 
+def datapath_id(text: str) -> int:
+    """A number as people write it, or 16 hexadecimal digits as switches show it."""
+    digits = text.replace(":", "")
+    try:
+        number = int(digits, 16 if len(digits) == 16 else 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a datapath id, as in 1, 0x1 or 0000000000000001")
+    return number
+
+
 def host_name(text: str) -> str:
     """A name as it stands in a Host field, without port and scheme."""
     if not re.fullmatch(r"[0-9A-Za-z._-]+", text) and not _is_ipv6(text):

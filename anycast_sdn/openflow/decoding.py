@@ -282,12 +282,14 @@ def decode_counters(body: bytes, request: RulesRequest) -> list[tuple[int, int]]
 
 
 def decode_groups(body: bytes, layout: Layout) -> list[GroupRule]:
-    """All groups.  One that is not a select group gets no buckets, and so equals none of ours."""
+    """Those of the pipeline.  One that is of another type than ours gets no buckets, and so equals none of ours."""
     groups = []
     for entry in _elements(body, _GROUP.size):
         _, kind, number = entry.take(_GROUP)
-        buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if kind == ofp.OFPGT_SELECT else []
-        groups.append(layout.logical_group(GroupRule(number, tuple(buckets))))
+        indirect = kind == ofp.OFPGT_INDIRECT
+        buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if indirect or kind == ofp.OFPGT_SELECT else []
+        if group := layout.logical_group(GroupRule(number, tuple(buckets), indirect)):
+            groups.append(group)
     return groups
 
 

@@ -335,6 +335,14 @@ def service(prefix: Prefix, group: int) -> FlowRule:
     return rule_of(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
 
 
+def service_alone(
+    prefix: Prefix, server: Address, own_mac: bytes, host: Neighbour | None, hairpin: bool = False
+) -> FlowRule:
+    """Table 2: ANY/n is captured for this server, instead of a group.  See ``bucket``."""
+    actions = bucket(server, own_mac, host, hairpin).actions
+    return rule_of(Kind.SERVICE_ALONE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
+
+
 def service_fragments(
     prefix: Prefix, server: Address, own_mac: bytes, host: Neighbour | None, hairpin: bool = False
 ) -> FlowRule:

@@ -198,6 +198,12 @@ ROWS: tuple[Row, ...] = (
         "in_port := none → routes (Open vSwitch)",
         "M9, M10, M26: no state per flow; only flows of slots that change move",
         actions=(ToGroup,)),
+    Row(Kind.SERVICE_ALONE, Table.SERVICE, 500, DESTINATION,
+        "as the previous row, at a switch without select groups that set addresses",
+        "destination := one ASg, MACs, TTL, port; or destination := ASg behind another edge, in_port := none → routes",
+        "M9: the controller chooses the server of new flows here; known flows keep theirs",
+        actions=(SetField, DecTtl, Output, Resubmit, ForgetInPort), resubmit=Table.ROUTES,
+        sets=SET_MACS | {"ipv4_dst", "ipv6_dst"}),
     Row(Kind.SERVICE_ELSE, Table.SERVICE, 0, frozenset(), "anything else", "→ client edge, in",
         "not for a server here", Table.CLIENT_IN),
     # ---- 3 client edge, in

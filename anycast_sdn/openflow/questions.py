@@ -1,7 +1,7 @@
 """Dialogues with a switch, one question after the other, without waiting for answers.
 
-``Introduction``: what a switch that has just connected supports (``trials``) and holds.  ``SweepRun``: the counters of
-the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
+``Introduction``: what a switch that has just connected supports (``examination``) and holds.  ``SweepRun``: the
+counters of the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.examination import Examination
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
@@ -25,7 +26,6 @@ from anycast_sdn.openflow.rules import (
     ReportExpired,
 )
 from anycast_sdn.openflow.tables import Tables
-from anycast_sdn.openflow.trials import Trials
 
 _ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
 _WITHOUT_FLOWS = ((cookie(Kind.TOO_LARGE), COOKIE_KIND_MASK), (0, ~COOKIE_KIND_MASK & (1 << 64) - 1))
@@ -73,7 +73,6 @@ class Introduction:
         self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
-        self._switch.send([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
@@ -88,13 +87,24 @@ class Introduction:
         manages = self._switch.is_manager
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
-        if self._tried and (manages or self._tried.description == self._description):
+        is_the_same = self._tried and self._tried.description == self._description
+        if self._tried and (manages or (is_the_same and self._is_as_tried(self._tried.features))):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
-            self._ask_meter_features()
+            self._skip_trials()
         elif manages:  # nothing can be tried out, where another controller is the master
-            self._ask_meter_features()
+            self._skip_trials()
         else:
-            Trials(self._switch, self._features, self._take_features).begin()
+            self._switch.adapt(Features(keeps_ttl=self._switch.keeps_ttl))
+            found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
+            Examination(self._switch, *found, self._take_features).begin()
+
+    def _is_as_tried(self, features: Features) -> bool:
+        return (features.tables, features.keeps_ttl) == (self._switch.tables, self._switch.keeps_ttl)
+
+    def _skip_trials(self) -> None:
+        """One of them also asks for these reports."""
+        self._switch.send([ReportExpired(True)] * self._features.expired_reports)
+        self._ask_meter_features()
 
     def _take_features(self, features: Features) -> None:
         self._features = features
@@ -103,6 +113,8 @@ class Introduction:
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
+        self._features = replace(self._features, keeps_ttl=self._switch.keeps_ttl)
+        self._switch.adapt(self._features)
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
@@ -146,6 +158,7 @@ class Introduction:
             return
         rules, foreign = decoding.decode_flow_stats(body, self._switch.layout)
         self._found.flows.update((rule.key, rule) for rule in rules)
+        self._switch.note_found(rules)
         if foreign:
             self._foreign = True
             self._switch.send(map(DeleteCookie, foreign))

@@ -157,6 +157,12 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
             "rules.refused", subject, f"switch {name} refuses rules: {refused} until now",
             "What these rules are for is not served: flows of clients there may fail.",
         )  # fmt: skip
+    for judgement in switch.judgements():
+        if not judgement.is_able:
+            yield Reason(
+                "switch.degraded", subject, f"switch {name} {judgement.finding}",
+                f"{judgement.effect[:1].upper()}{judgement.effect[1:]}.", about=judgement.role.value,
+            )  # fmt: skip
     for question in sorted(switch.unanswered):
         sentence = f"switch {name} does not answer when asked for its {question}"
         effect = "Whether they are as they should be is not known."

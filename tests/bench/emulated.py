@@ -23,6 +23,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1,
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
     10, 13, 14, 18, 19, 20, 21,
 )  # fmt: skip
+_FLOW_REMOVED = 11
 DESCRIPTION, FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 0, 1, 2, 7, 10, 11, 13
 ADD, DELETE, DELETE_STRICT = 0, 3, 4
 ALL_TABLES = 0xFF
@@ -36,11 +37,21 @@ _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FEATURES = Struct("!QIBB2xII")
 _PORT = Struct("!I4x6s2x16sIIIIIIII")
 _PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
+_TRIALS = range(0xA17C_FF00_0000_0000, 0xA17C_FF00_0000_1000)  # cookies of rules that try the switch out
+_TRIAL_MAC, _FRAME = bytes.fromhex("02ac00f7a603"), 40  # of a packet that tries the tables; in a packet-out
+_SENT_BACK = Struct("!IHBBQHHHBBI4x2x").pack(0xFFFFFFFF, 0, 1, 0, _TRIALS[3], 1, 12, 0x8000, 0, 4, 0xFFFFFFFD)
 _REPLY_SIZE = 60000  # of one part of a multipart reply
 _READ_SIZE = 1 << 18
 _VIEWS = 3  # masks that a controller uses by turns
 
 _Key: TypeAlias = tuple[int, int, bytes]  # table, priority, match
+
+
+def _trial_removed(message: bytes) -> Iterator[bytes]:
+    """The report that a rule of a trial was removed."""
+    cookie, _, _, command, *_ = FLOW_MOD_FIXED.unpack_from(message)
+    if command == DELETE_STRICT and cookie in _TRIALS:
+        yield _message(_FLOW_REMOVED, 0, cookie.to_bytes(8, "big") + bytes((0, 1, 2)) + bytes(37))
 
 
 class Wrong(Exception):
@@ -166,6 +177,9 @@ class EmulatedSwitch:
             yield from self._multipart(xid, message)
         elif kind == FLOW_MOD:
             self.rules.take(message)
+            yield from _trial_removed(message)
+        elif kind == PACKET_OUT and message[_FRAME + 6 : _FRAME + 12] == _TRIAL_MAC:
+            yield _message(PACKET_IN, 0, _SENT_BACK + message[_FRAME:])
         elif kind == PACKET_OUT:
             yield from self._deliver(message)
         elif kind == ERROR:

@@ -1,0 +1,21 @@
+"""Layouts: which one suits a switch with so many tables, and which of the logical tables it has room for."""
+
+from __future__ import annotations
+
+from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.next_hops import TWO_TABLES
+from anycast_sdn.openflow.row import Table
+
+_PIPELINE = [table for table in Table if table < Table.EGRESS]  # what every switch needs
+
+
+def suited(tables: int) -> Layout:
+    """For a switch with so many tables; 0: it does not say how many."""
+    if tables >= len(_PIPELINE) or not tables:
+        return FIVE_TABLES
+    return THREE_TABLES if tables >= 3 else TWO_TABLES.of_switch()
+
+
+def carries(layout: Layout, tables: int, logical: int) -> bool:
+    """Does a switch with so many tables have the one that carries a logical one?  0: it does not say."""
+    return not tables or layout.table(logical) < tables
