@@ -18,7 +18,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Prefix
 from anycast_sdn.openflow.abilities import Ability, Lack, causes, of_family
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.frames import ECHO_REQUEST, ICMP_ERRORS, ICMPV6_ERRORS, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.layout import Layout
@@ -242,7 +242,7 @@ class AbilityTrials:
     """``done`` is called with what the switch lacks; what it does not answer it is taken to have."""
 
     def __init__(
-        self, switch: Channel, done: Callable[[tuple[Lack, ...]], None], ports: Mapping[int, bool] | None = None
+        self, switch: Connection, done: Callable[[tuple[Lack, ...]], None], ports: Mapping[int, bool] | None = None
     ) -> None:
         """``ports``: the switch's: is each of them up?  Those that are down are preferred."""
         self._switch = switch

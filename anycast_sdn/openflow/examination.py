@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from anycast_sdn.openflow.abilities import Lack, causes
 from anycast_sdn.openflow.ability_trials import AbilityTrials
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.fallback_trials import FallbackTrials
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.packet_trials import PacketTrials
@@ -28,7 +28,7 @@ class Examination:
 
     def __init__(
         self,
-        switch: Channel,
+        switch: Connection,
         description: tuple[str, ...],
         ports: Mapping[int, bool],
         features: Features,

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import builders
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
@@ -82,7 +82,7 @@ class FallbackTrials:
     a rule should have sent back.
     """
 
-    def __init__(self, switch: Channel, features: Features, done: Callable[[Features], None]) -> None:
+    def __init__(self, switch: Connection, features: Features, done: Callable[[Features], None]) -> None:
         self._switch = switch
         self._done = done
         self._trials = tuple(fallback_trials())

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 
 from anycast_sdn.openflow.abilities import Lack
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.packet_probes import PacketProbe, clean_up, lacks_shown, number_in, packet_probes
 from anycast_sdn.openflow.rules import Message
 
@@ -19,7 +19,7 @@ WAIT_S = 1.0  # for packets to come back
 class PacketTrials:
     """``done`` is called with what the switch was found to lack."""
 
-    def __init__(self, switch: Channel, nonce: bytes, done: Callable[[tuple[Lack, ...]], None]) -> None:
+    def __init__(self, switch: Connection, nonce: bytes, done: Callable[[tuple[Lack, ...]], None]) -> None:
         self._switch = switch
         self._nonce = nonce
         self._done = done

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from anycast_sdn.core.model import ICMPV6, TCP
 from anycast_sdn.openflow import fragments
-from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT
 from anycast_sdn.openflow.layout import Layout
@@ -130,7 +130,7 @@ class Trials:
     What the switch does not answer stays as it was.
     """
 
-    def __init__(self, switch: Channel, features: Features, done: Callable[[Features], None]) -> None:
+    def __init__(self, switch: Connection, features: Features, done: Callable[[Features], None]) -> None:
         self._switch = switch
         self._features = features
         self._done = done
