@@ -18,6 +18,7 @@ Wait for one switch to connect, try what it accepts, and print what it can be: c
 for IPv4 and IPv6. It needs no network file, and leaves the switch as it was: rules, groups and meters of others stay,
 trials are removed, and both is checked. Point the switch at this machine as its controller, with OpenFlow 1.3; where
 Open vSwitch has a controller already, add this one ('ovs-vsctl set-controller BRIDGE tcp:OLD:6653 tcp:THIS:6653').
+With --openflow-tls the switch has to show a certificate that one of the CAs has signed, of whatever name.
 Progress is on standard error, the report on standard output. The exit status is 0 when the switch can be everything,
 3 when it lacks something that a role needs, 1 when there is no report."""
 
@@ -26,10 +27,9 @@ def add_to(commands: Any) -> None:
     parser = options.command(
         commands, "probe", "judge one switch, without a network, and leave it as it was", _ABOUT,
         "probe", "probe --openflow 0.0.0.0:6653 --timeout 60", "probe --dpid 0x1 --json > report.json",
+        "probe --openflow 0.0.0.0:6653 --openflow-tls pki/controller.pem pki/controller.key pki/ca.pem",
     )  # fmt: skip
-    parser.add_argument("--openflow", type=options.address, default=options.OPENFLOW, metavar="HOST:PORT",
-                        help="where the switch connects (default %(default)s, this machine only; 0.0.0.0 is all its "
-                             "IPv4 addresses, [::] IPv6 as well)")
+    options.add_openflow(parser)
     parser.add_argument("--dpid", type=options.datapath_id, metavar="DPID",
                         help="wait for the switch with this datapath id (default: the first that connects)")
     parser.add_argument("--timeout", type=options.seconds, metavar="S",
@@ -44,8 +44,10 @@ def _probe(arguments: argparse.Namespace) -> int:
     ending = Ending()
     eventlet_hub.choose()
     from anycast_sdn.process.probe import probe
+    from anycast_sdn.process.switch_tls import OpenFlowOptions
 
-    report = probe(ending, arguments.openflow, _tell, arguments.timeout, arguments.dpid)
+    openflow = OpenFlowOptions(arguments.openflow, arguments.openflow_tls)
+    report = probe(ending, openflow, _tell, arguments.timeout, arguments.dpid)
     if report is None:
         return INTERRUPTED
     print(json.dumps(report, indent=2) if arguments.json else written(report))

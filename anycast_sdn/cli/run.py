@@ -40,13 +40,7 @@ def add_to(commands: Any) -> None:
         "run my.yaml --rest '[::]:8443' --rest-tls-cert cert.pem --rest-tls-key key.pem --rest unix:/run/ctl.sock",
     )  # fmt: skip
     options.add_file(parser)
-    parser.add_argument("--openflow", type=options.address, default=options.OPENFLOW, metavar="HOST:PORT",
-                        help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
-                             "addresses, [::] IPv6 as well)")
-    parser.add_argument("--openflow-tls", type=options.path, nargs=3, metavar=("CERT", "KEY", "CA"),
-                        help="switches connect by TLS: the controller's certificate, its key, unencrypted, and the CAs "
-                             "that have signed the switches' certificates, in PEM. Which switch has which certificate, "
-                             "the network file says; 'anycast-sdn pki' makes some")
+    options.add_openflow(parser)
     _add_rest(parser)
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")

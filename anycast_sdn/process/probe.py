@@ -29,6 +29,7 @@ from anycast_sdn.openflow.without import used_without
 from anycast_sdn.process.acceptor import Acceptor, shown
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.listening import listening
+from anycast_sdn.process.switch_tls import OpenFlowOptions, SwitchTls
 from anycast_sdn.views.switch_reports import description, layout_view, role_views, without_views
 
 STEP_S = 0.05
@@ -45,18 +46,19 @@ class ProbeFailed(AnycastError):
 
 
 def probe(
-    ending: Ending, openflow: tuple[str, int], tell: Tell, wait_s: float | None = None, dpid: int | None = None
+    ending: Ending, openflow: OpenFlowOptions, tell: Tell, wait_s: float | None = None, dpid: int | None = None
 ) -> Report | None:
     """Waits for a switch → its report, as of ``GET /v1/switches/NAME``; None: a signal has ended it.
 
     ``tell`` is called with what is going on; ``wait_s``: for a switch, None: until a signal; ``dpid``: of the switch,
     None: the first that connects.  Raises ConfigurationError, ProbeFailed.
     """
-    with listening("OpenFlow", "--openflow", openflow):
-        acceptor = Acceptor(openflow, 1)
+    tls = SwitchTls(openflow)
+    with listening("OpenFlow", "--openflow", openflow.address):
+        acceptor = Acceptor(openflow.address, 1, tls.wire)
     waiting = Waiting(tell, dpid)
     hub.spawn(acceptor.serve, waiting, waiting.refused)
-    tell(f"waiting for a switch on {shown(openflow)} (OpenFlow 1.3)")
+    tell(f"waiting for a switch on {shown(openflow.address)} (OpenFlow 1.3); {tls}")
     try:
         return _result(ending, waiting, wait_s)
     finally:
@@ -112,7 +114,8 @@ class Waiting:
             switch.close(f"switch {switch.id:016x}: another connection is being examined", "second")
         else:
             switch.admit(f"{switch.id:016x}")
-            self._tell(f"switch {switch.id:016x} has connected from {switch.peer}")
+            shows = f", with the certificate of {switch.certificate}" if switch.certificate else ""
+            self._tell(f"switch {switch.id:016x} has connected from {switch.peer}{shows}")
             self.dialogue = Dialogue(switch, self._tell)
             self.dialogue.begin()
 

@@ -70,7 +70,7 @@ def run(
     """Serve until a signal asks for the end.  ``ovsdb``: for databases of switches.  Raises ConfigurationError."""
     network = reading.load(file)
     _prepare_tls(network, ovsdb)
-    switch_tls = SwitchTls(openflow, network)
+    switch_tls = SwitchTls(openflow, network.switches)
     rest = RestService(rest_options, database)
     app: AnycastApp | None = None
     lifecycle: Lifecycle | None = None

@@ -8,14 +8,14 @@ in the middle of its work.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from anycast_sdn.core.controller_events import SwitchTlsReloaded
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.words import address as written
 from anycast_sdn.core.words import listed
-from anycast_sdn.description.model import Network
+from anycast_sdn.description.model import Switch
 from anycast_sdn.openflow.wire import PlainWire, TlsWire, Wire
 from anycast_sdn.process.listening import is_exposed
 from anycast_sdn.trust.tls import Tls, TlsError
@@ -31,10 +31,10 @@ class OpenFlowOptions(NamedTuple):
 
 
 class SwitchTls:
-    def __init__(self, options: OpenFlowOptions, network: Network) -> None:
-        """Reads the files.  Raises ConfigurationError."""
+    def __init__(self, options: OpenFlowOptions, switches: Iterable[Switch] = ()) -> None:
+        """Reads the files.  ``switches``: of the network file, if there is one.  Raises ConfigurationError."""
         self._place = options.address
-        self._network = network
+        self._bound = [switch.name for switch in switches if switch.certificate]
         self._tls = self._read(*options.tls) if options.tls else None
 
     @staticmethod
@@ -47,6 +47,9 @@ class SwitchTls:
     def wire(self, socket: Any) -> Wire:
         """Of a connection that has been accepted."""
         return TlsWire(socket, self._tls.context) if self._tls else PlainWire(socket)
+
+    def __str__(self) -> str:
+        return f"switches connect by TLS; certificate {self._tls}" if self._tls else "switches connect without TLS"
 
     def reload(self, report: Callable[[Event], None]) -> None:
         """At SIGHUP."""
@@ -63,18 +66,15 @@ class SwitchTls:
     def report(self) -> None:
         """Log who may connect, and under which certificate."""
         if self._tls:
-            LOG.log(
-                logging.INFO if self._tls.is_valid else logging.WARNING,
-                "OpenFlow: switches connect by TLS; certificate %s", self._tls,
-            )  # fmt: skip
+            LOG.log(logging.INFO if self._tls.is_valid else logging.WARNING, "OpenFlow: %s", self)
             return
         if is_exposed(self._place[0]):
             LOG.warning(
                 "OpenFlow: on %s, whoever can connect can say that it is a switch, and read and change what others "
                 "send: use --openflow-tls, or keep the network of the switches apart", written(*self._place),
             )  # fmt: skip
-        if bound := [switch.name for switch in self._network.switches if switch.certificate]:
+        if self._bound:
             LOG.warning(
                 "OpenFlow: the network file says certificate: of %s, and nothing looks at that without --openflow-tls",
-                listed(bound),
+                listed(self._bound),
             )

@@ -18,6 +18,8 @@ from typing import Any
 from own_switch import OwnSwitch
 from programs import wait_until
 
+from anycast_sdn.trust.pki import Pki
+
 BRIDGE, OTHER, PROBE = "br0", "tcp:127.0.0.1:6699", 6653
 PROXY = Path(__file__).parents[2] / "mininet" / "switch_proxy.py"
 RULES = (
@@ -65,8 +67,8 @@ def set_up() -> None:
         ofctl("add-flow", BRIDGE, rule)
 
 
-def controllers(*ports: int) -> None:
-    do("ovs-vsctl", "set-controller", BRIDGE, OTHER, *(f"tcp:127.0.0.1:{port}" for port in ports))
+def controllers(*ports: int, transport: str = "tcp") -> None:
+    do("ovs-vsctl", "set-controller", BRIDGE, OTHER, *(f"{transport}:127.0.0.1:{port}" for port in ports))
 
 
 @contextmanager
@@ -79,14 +81,30 @@ def probing(*options: str) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def probed(*options: str, port: int = PROBE) -> dict[str, Any]:
-    with probing("--timeout", "20", *options) as process:
+def probed(*options: str, port: int = PROBE, transport: str = "tcp", wait_s: int = 20) -> dict[str, Any]:
+    with probing("--timeout", str(wait_s), *options) as process:
         assert process.stderr
         first = process.stderr.readline()
-        controllers(port)
+        controllers(port, transport=transport)
         out, said = process.communicate(timeout=60)
         controllers()
         return {"status": process.returncode, "out": out, "said": first + said}
+
+
+def by_tls(directory: Path) -> Iterator[tuple[str, Any]]:
+    own, other = Pki(directory / "own"), Pki(directory / "other")
+    for pki in (own, other):
+        pki.make_ca("ca")
+        pki.make(pki.controller(), "controller", is_server=True)
+        pki.make(pki.switch("host1"), "host1", is_server=False)
+    controller = own.controller()
+    options = ("--openflow-tls", *map(str, (controller.certificate, controller.key, own.ca.certificate)))
+    for name, pki in (("by TLS", own), ("of another CA", other)):
+        shown = pki.switch("host1")
+        do("ovs-vsctl", "set-ssl", *map(str, (shown.key, shown.certificate, own.ca.certificate)))
+        yield name, probed("--json", *options, transport="ssl", wait_s=20 if pki is own else 4)
+        yield f"after {name}", held()
+    yield "plain", probed("--json", *options, wait_s=4)
 
 
 def interrupted(port: int) -> dict[str, Any]:
@@ -135,6 +153,7 @@ def seen(directory: Path) -> Iterator[tuple[str, Any]]:
     yield "after", held()
     yield "packets", [line for line in ofctl("dump-flows", BRIDGE, "udp") if "priority=40000" in line]
     yield "read", probed()
+    yield from by_tls(directory)
     slow = directory / "slow.yaml"
     slow.write_text("late: [{message: barrier_request, seconds: 2}]\n")
     with played(slow) as port:

@@ -50,6 +50,25 @@ def test_the_report_is_read_by_people_and_progress_is_told_apart_from_it(seen: A
     assert "it holds 7 rules, 2 groups and 1 meter; they stay as they are" in said
 
 
+def test_by_tls_the_certificate_of_the_switch_is_told_and_the_report_is_the_same(seen: Any) -> None:
+    judged = seen["by TLS"]
+    assert judged["status"] == 0, judged
+    assert "with the certificate of host1\n" in judged["said"]
+    assert families(judged) == families(seen["judged"])
+    assert seen["after by TLS"] == seen["before"]
+
+
+def test_by_tls_a_switch_without_a_certificate_of_that_ca_is_not_examined_and_the_reason_is_told(seen: Any) -> None:
+    for name, reason in (
+        ("of another CA", "its certificate is of another CA than those that are trusted here"),
+        ("plain", "it does not speak TLS, and --openflow-tls says that switches do"),
+    ):
+        assert seen[name]["status"] == 1
+        assert seen[name]["out"] == ""
+        assert reason in seen[name]["said"].splitlines()[-1]
+    assert seen["after of another CA"] == seen["before"]
+
+
 def test_whoever_interrupts_it_leaves_nothing_behind(seen: Any) -> None:
     interrupted = seen["interrupted"]
     assert interrupted["status"] == 130

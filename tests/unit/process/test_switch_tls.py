@@ -178,9 +178,9 @@ def network() -> Network:
 def test_files_that_cannot_be_used_are_named_with_the_option(authority: Authority, network: Network) -> None:
     certificate, key, _ = files(authority)
     with pytest.raises(TlsError, match=r"arh1\.pem: is no certificate of the key in .*\(--openflow-tls\)"):
-        SwitchTls(OpenFlowOptions(("127.0.0.1", 1), (files(authority, "arh1")[0], key, certificate)), network)
+        SwitchTls(OpenFlowOptions(("127.0.0.1", 1), (files(authority, "arh1")[0], key, certificate)), network.switches)
     with pytest.raises(TlsError, match=r"gone: No such file or directory \(--openflow-tls\)"):
-        SwitchTls(OpenFlowOptions(("127.0.0.1", 1), (certificate, key, "/gone")), network)
+        SwitchTls(OpenFlowOptions(("127.0.0.1", 1), (certificate, key, "/gone")), network.switches)
 
 
 def test_files_that_cannot_be_read_again_leave_tls_as_it_was(
@@ -190,7 +190,7 @@ def test_files_that_cannot_be_read_again_leave_tls_as_it_was(
     for file, copy in zip(files(authority), copies, strict=True):
         copy.write_bytes(Path(file).read_bytes())
         copy.chmod(0o600)
-    tls = SwitchTls(OpenFlowOptions(("127.0.0.1", 1), [str(copy) for copy in copies]), network)
+    tls = SwitchTls(OpenFlowOptions(("127.0.0.1", 1), [str(copy) for copy in copies]), network.switches)
     events: list[Event] = []
     tls.reload(events.append)
     copies[2].write_text("nonsense")
@@ -207,7 +207,7 @@ def test_files_that_cannot_be_read_again_leave_tls_as_it_was(
 def test_openflow_without_tls_warns_where_other_machines_can_connect(
     network: Network, caplog: pytest.LogCaptureFixture, host: str, warns: bool
 ) -> None:
-    SwitchTls(OpenFlowOptions((host, 6653)), network).report()
+    SwitchTls(OpenFlowOptions((host, 6653)), network.switches).report()
     assert ("whoever can connect can say that it is a switch" in caplog.text) is warns
 
 
@@ -216,5 +216,5 @@ def test_certificates_of_the_network_file_that_nothing_looks_at_are_told(
 ) -> None:
     file = tmp_path / "figure1.yaml"
     file.write_text(FIGURE1.read_text().replace("{name: ars2, dpid: 2,", "{name: ars2, dpid: 2, certificate: host2,"))
-    SwitchTls(OpenFlowOptions(("127.0.0.1", 6653)), load(file)).report()
+    SwitchTls(OpenFlowOptions(("127.0.0.1", 6653)), load(file).switches).report()
     assert "the network file says certificate: of ars2" in caplog.text
