@@ -429,7 +429,11 @@ class ManagedSwitch:
     # ---------------------------------------------------------------- other events
 
     def port_up(self, port: int, now: float) -> Reaction:
-        return self.hosts.follow(self.neighbours.port_up(port, now), now)
+        reaction = self.hosts.follow(self.neighbours.port_up(port, now), now)
+        if self.wanted.closed_ports.note(port) and self.features.tables == 1:
+            self.reconciler.recheck_constant_rules()
+            reaction.changed = True
+        return reaction
 
     def note_repairs(self, now: float) -> None:
         """The switch was found not to hold what it should; that is corrected."""

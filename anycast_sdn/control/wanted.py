@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from anycast_sdn.control.closed_ports import ClosedPorts
 from anycast_sdn.control.throttle import HELD_PER_S
 from anycast_sdn.core.model import TCP, UDP, Address, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, filled
@@ -44,6 +45,7 @@ class WantedRules:
         self._fabric_ports = fabric_ports
         self.mtus = network.mtus_of(switch.name)
         self.connected = network.connected_to(switch.name)
+        self.closed_ports = ClosedPorts(self.connected)
         self._switch = switch
         self._known_lacks: tuple[tuple[Lack, ...], Lacking] = ((), Lacking(()))
         self._gateways = [gateway for subnet in self.connected for gateway in subnet.gateways]
@@ -79,6 +81,8 @@ class WantedRules:
         yield from entries.ingress(
             self.connected, self._fabric_ports(), self._anycast, features.hairpin, switch.translation_prefixes
         )
+        if features.tables == 1:
+            yield from entries.closed(self.closed_ports.among(self._fabric_ports()))
         if self._answers_for_gateways:
             yield from gateway_entries.answers(self.connected, switch.mac)
             yield from self.presence()

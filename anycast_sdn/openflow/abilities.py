@@ -26,6 +26,7 @@ class Ability(enum.Enum):
     """The value is its name in REST and in what members of a cluster tell each other."""
 
     TABLE = "table"
+    TWO_TABLES = "two_tables"  # not tried: how many it has is what it says
     GOTO = "goto"
     PUNT = "punt"
     MATCH_IPV4 = "match_ipv4"
@@ -100,6 +101,7 @@ _BOTH = {  # by the beginning of the names of a pair
 }
 _ABOUT = {
     Ability.TABLE: About("hold rules in as many tables as it needs"),
+    Ability.TWO_TABLES: About("hold rules in two tables"),
     Ability.GOTO: About("pass packets on to another table"),
     Ability.PUNT: About("send packets to the controller by a rule"),
     Ability.MATCH_NEIGHBOUR_IPV4: About("match ARP by port", 4),

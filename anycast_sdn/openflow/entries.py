@@ -160,6 +160,12 @@ def ingress(
                 yield rule_of(Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
+def closed(ports: Iterable[int]) -> Iterator[FlowRule]:
+    """Table 0: nothing may enter by these (``one_table``)."""
+    for port in ports:
+        yield rule_of(Kind.WRONG_SOURCE, Field("in_port", port))
+
+
 # ------------------------------------------------------------------------------ client edge
 
 

@@ -42,6 +42,7 @@ def _needs(**tables: frozenset[Table]) -> dict[Ability, frozenset[Table]]:
 
 _CORE = _needs(table=_ALL, goto=_ALL, match=_INGRESS | _ROUTES, match_prefix=_ROUTES, dec_ttl=_ROUTES, priority=_ROUTES)
 _EDGE = _CORE | _needs(
+    two_tables=_ALL,
     punt=_INGRESS | _ROUTES,
     match_neighbour=_INGRESS,
     match_prefix=_INGRESS | _ROUTES,
@@ -75,6 +76,7 @@ NEEDS: Mapping[Role, Needs] = {
     Role.CORE: _CORE,
 }
 TWO_TABLES_NEED = _needs(next_hop=_CLIENTS)  # of a client edge (``next_hops``)
+ONE_TABLE_ALONE = Lack(Ability.TWO_TABLES, None, "it has one")  # and keeps hosts out (``one_table``)
 _FOLLOWS = {  # when a role cannot be carried out
     Role.CLIENT_EDGE: "new {}flows of its clients are refused",
     Role.SERVER_EDGE: "{}service addresses are not announced here",
@@ -116,6 +118,8 @@ class Judgement(NamedTuple):
         if self.is_able:
             return ""
         follows = _FOLLOWS[self.role].format(f"{self._lost} " if self._lost else "")
+        if ONE_TABLE_ALONE in self.lacks:
+            follows += "; what its hosts send is dropped"
         return f"{follows}; {KEEP_TTL}" if all(lack.ability in TTL for lack in self.lacks) else follows
 
     @property
@@ -135,7 +139,8 @@ def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILI
     needs = NEEDS[role]
     if role is Role.CLIENT_EDGE and suited(features.tables).names_next_hops:
         needs = {**needs, **TWO_TABLES_NEED}
-    needed = (lack for lack in features.lacking if _is_needed(lack, needs))
+    one_table = (ONE_TABLE_ALONE,) * (features.tables == 1)
+    needed = (lack for lack in (*one_table, *features.lacking) if _is_needed(lack, needs))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
     lacks, alone = _with_one_server(lacks, features, families) if role is Role.SERVER_EDGE else (lacks, [])
     lost = {lack.ability.about.family for lack in lacks}

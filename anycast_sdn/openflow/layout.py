@@ -123,7 +123,7 @@ class Separate(_Stateless):
 
 
 _STEP = 4096  # all of the pipeline's priorities are lower than this
-_ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
+ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
 _TRACKED_OUTWARD = (Table.TRACK_OUT, Table.TRACKED_OUT)
 _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a rule of ours may be found nevertheless
 
@@ -157,7 +157,7 @@ class Shared(_Stateless):
         if place is None:
             return replace(rule, table=rule.table - _ELSEWHERE)
         table, raised, shadow = place
-        if shadow is not None and rule.priority == _ANYTHING_ELSE:
+        if shadow is not None and rule.priority == ANYTHING_ELSE:
             return replace(rule, table=table, priority=shadow, goto=None)
         return replace(
             rule,
@@ -192,7 +192,7 @@ class Shared(_Stateless):
         tables = self._carried[rule.table]
         last = len(tables) - 1
         if rule.priority < last:
-            found = replace(rule, table=tables[rule.priority], priority=_ANYTHING_ELSE)
+            found = replace(rule, table=tables[rule.priority], priority=ANYTHING_ELSE)
             found = replace(found, goto=Table(found.table + 1))
             return found if rule.goto is None else replace(found, actions=(Unread(),))
         above = min((rule.priority - 1) // _STEP, last) if last else 0

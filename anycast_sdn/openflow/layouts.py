@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.next_hops import TWO_TABLES
+from anycast_sdn.openflow.one_table import ONE_TABLE
 from anycast_sdn.openflow.row import Table
 
 _PIPELINE = [table for table in Table if table < Table.EGRESS]  # what every switch needs
@@ -13,6 +14,8 @@ def suited(tables: int) -> Layout:
     """For a switch with so many tables; 0: it does not say how many."""
     if tables >= len(_PIPELINE) or not tables:
         return FIVE_TABLES
+    if tables == 1:
+        return ONE_TABLE
     return THREE_TABLES if tables >= 3 else TWO_TABLES.of_switch()
 
 

@@ -212,9 +212,9 @@ def _found(back: Mapping[PacketProbe, bytes | None], layout: Layout) -> Iterator
         if not plain.get((probe.v6, Table.INGRESS)):
             continue  # of this family nothing comes back: nothing is known
         if frame is None and probe.plain:
-            *_, (before, _) = _way(probe.table, layout)
-            if not any(plain.get((v6, probe.table)) for v6 in (False, True)):
-                yield _lack(Ability.GOTO, NO_ANSWER, before, layout)
+            way = [before for before, _ in _way(probe.table, layout)]
+            if way and not any(plain.get((v6, probe.table)) for v6 in (False, True)):
+                yield _lack(Ability.GOTO, NO_ANSWER, way[-1], layout)
             else:
                 yield _lack(probe.faults.lost, NO_ANSWER, probe.table, layout)
         elif frame is None:

@@ -125,7 +125,8 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FROM_UPLINK, Table.INGRESS, 300, IN_PORT | {"eth_type"}, "any other IP from an uplink",
         "→ client edge, out", "transit; a router forwards packets from any source", Table.CLIENT_OUT, untags=True),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, IN_PORT | {"eth_type"}, "any other IP from a host port",
-        "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
+        "drop", "a source that does not belong to its port's subnet.  At a switch with one table, also anything from a "
+        "port that leads to no other switch and no router", counter="wrong_source"),
     Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
         counter="not_ip"),
     # ---- 1 client edge, out

@@ -119,9 +119,10 @@ _LAST_TABLES = {"packet_size": Table.EGRESS, "connections": Table.RESTORE_IN}  #
 
 
 def _absent(layout: Layout, tables: int) -> list[str]:
-    """The features that need more tables than the switch has (``layouts.carries``, ``next_hops``)."""
+    """The features that need more tables than the switch has (``layouts.carries``, ``next_hops``, ``one_table``)."""
     absent = [name for name, last in _LAST_TABLES.items() if not carries(layout, tables, last)]
-    return [*absent, "tcp_flags"] if layout.names_next_hops else absent
+    found_twice = layout.table(Table.CLIENT_IN) == layout.table(Table.ROUTES)  # ``Kind.TCP_END`` would be
+    return [*absent, "tcp_flags"] if found_twice else absent
 
 
 class Trials:

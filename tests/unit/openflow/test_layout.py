@@ -13,7 +13,8 @@ from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries, gateway_entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
-from anycast_sdn.openflow.layouts import carries
+from anycast_sdn.openflow.layouts import carries, suited
+from anycast_sdn.openflow.one_table import ONE_TABLE
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, check, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
@@ -97,6 +98,23 @@ def test_each_rule_has_a_place_of_its_own(layout: Layout) -> None:
 def test_a_switchs_rules_are_read_as_the_rules_that_were_sent(layout: Layout) -> None:
     body = b"".join(held(layout, AddFlow(rule)) for rule in RULES)
     assert decoding.decode_flow_stats(body, layout) == (RULES, set())
+
+
+def test_one_table_holds_the_rules_of_the_pipeline_and_they_are_read_as_they_were_sent() -> None:
+    rules = [rule for rule in RULES if not any(isinstance(action, Resubmit) for action in rule.actions)]
+    rules = [*rules, *entries.closed([3, 4])]
+    placed = [ONE_TABLE.on_switch(rule) for rule in rules]
+    assert [rule.table > 0 for rule in placed] == [rule.table >= Table.EGRESS for rule in rules]
+    assert all(rule.goto is None for rule in placed)
+    assert len({rule.key for rule in placed}) == len({rule.key for rule in rules})
+    body = b"".join(held(ONE_TABLE, AddFlow(rule)) for rule in rules)
+    assert decoding.decode_flow_stats(body, ONE_TABLE) == (rules, set())
+
+
+@pytest.mark.parametrize(("tables", "most"), [(0, 5), (1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (254, 5)])
+def test_no_switch_gets_a_layout_that_it_cannot_hold(tables: int, most: int) -> None:
+    used = {suited(tables).table(table) for table in Table if table < Table.EGRESS}
+    assert used == set(range(most))
 
 
 @LAYOUTS
