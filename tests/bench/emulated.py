@@ -2,8 +2,9 @@
 
 It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; of frames it forwards LLDP
 alone, by its links.  It describes itself as Open vSwitch and keeps the order of messages as that does, so that nobody
-needs barriers between rules and packets.  A request that it does not implement gets an OpenFlow error.  Messages about
-flows under load are handled by ``load`` (see ``loadgen``), all others here.
+needs barriers between rules and packets.  A request that it does not implement gets an OpenFlow error; what the
+controller tries out it can do.  Messages about flows under load are handled by ``load`` (see ``loadgen``), all others
+here.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, Protocol, TypeAlias
+
+from examined import TRIAL_COOKIES, removal, sent_back
 
 from anycast_sdn.core.model import ICMPV6, Address
 from anycast_sdn.openflow import builders, frames
@@ -27,6 +30,8 @@ _FLOW_REMOVED = 11
 DESCRIPTION, FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 0, 1, 2, 7, 10, 11, 13
 ADD, DELETE, DELETE_STRICT = 0, 3, 4
 ALL_TABLES = 0xFF
+_SEND_REMOVED = 1  # OFPFF_SEND_FLOW_REM
+_TO_CONTROLLER = 0xFFFFFFFD  # OFPP_CONTROLLER
 
 HEADER = Struct("!BBHI")
 FLOW_MOD_FIXED = Struct("!8x QQBBHHHIIIH2x")  # up to the match: cookie, mask, table, command, idle, hard, priority, …
@@ -37,21 +42,11 @@ _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FEATURES = Struct("!QIBB2xII")
 _PORT = Struct("!I4x6s2x16sIIIIIIII")
 _PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
-_TRIALS = range(0xA17C_FF00_0000_0000, 0xA17C_FF00_0000_1000)  # cookies of rules that try the switch out
-_TRIAL_MAC, _FRAME = bytes.fromhex("02ac00f7a603"), 40  # of a packet that tries the tables; in a packet-out
-_SENT_BACK = Struct("!IHBBQHHHBBI4x2x").pack(0xFFFFFFFF, 0, 1, 0, _TRIALS[3], 1, 12, 0x8000, 0, 4, 0xFFFFFFFD)
 _REPLY_SIZE = 60000  # of one part of a multipart reply
 _READ_SIZE = 1 << 18
 _VIEWS = 3  # masks that a controller uses by turns
 
 _Key: TypeAlias = tuple[int, int, bytes]  # table, priority, match
-
-
-def _trial_removed(message: bytes) -> Iterator[bytes]:
-    """The report that a rule of a trial was removed."""
-    cookie, _, _, command, *_ = FLOW_MOD_FIXED.unpack_from(message)
-    if command == DELETE_STRICT and cookie in _TRIALS:
-        yield _message(_FLOW_REMOVED, 0, cookie.to_bytes(8, "big") + bytes((0, 1, 2)) + bytes(37))
 
 
 class Wrong(Exception):
@@ -176,10 +171,7 @@ class EmulatedSwitch:
         elif kind == MULTIPART_REQUEST:
             yield from self._multipart(xid, message)
         elif kind == FLOW_MOD:
-            self.rules.take(message)
-            yield from _trial_removed(message)
-        elif kind == PACKET_OUT and message[_FRAME + 6 : _FRAME + 12] == _TRIAL_MAC:
-            yield _message(PACKET_IN, 0, _SENT_BACK + message[_FRAME:])
+            yield from self.rules.take(message)
         elif kind == PACKET_OUT:
             yield from self._deliver(message)
         elif kind == ERROR:
@@ -221,7 +213,10 @@ class EmulatedSwitch:
         (actions,) = Struct("!H").unpack_from(message, 16)
         frame = message[24 + actions :]
         ethertype = frame[12:14]
-        if ethertype == b"\x88\xcc":
+        if back := sent_back(frame):
+            fixed = _PACKET_IN.pack(0xFFFFFFFF, len(back), 1, 0, TRIAL_COOKIES[0], 1, 12, 0x80000004, _TO_CONTROLLER)
+            yield _message(PACKET_IN, 0, fixed + back)
+        elif ethertype == b"\x88\xcc":
             (port,) = Struct("!I").unpack_from(message, 24 + 4)
             if peer := self.links.get(port):
                 peer[0].receive_lldp(peer[1], frame)
@@ -252,6 +247,11 @@ def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return HEADER.pack(4, kind, HEADER.size + len(body), xid) + body
 
 
+def _match(message: bytes) -> bytes:
+    """That of a flow-mod."""
+    return message[MATCH : MATCH + int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")]
+
+
 def _port(number: int) -> bytes:
     mac = b"\x02\x00" + number.to_bytes(4, "big")
     return _PORT.pack(number, mac, b"eth%d" % number, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -272,14 +272,22 @@ class Rules:
         self.asked_at = 0.0
         self._entries: dict[_Key, tuple[int, bytes]] = {}  # → cookie, statistics entry
         self._views: dict[int, dict[tuple[int, int], dict[_Key, bytes]]] = {}  # mask → (table, cookie & mask)
+        self._reported: set[_Key] = set()  # rules that are tried out, whose removal is to be reported
         self._punting: dict[int, int] = {}  # cookie → table, of all rules that are not a flow's
 
-    def take(self, message: bytes) -> None:
-        """A flow-mod that is not part of the load."""
-        cookie, _, table, command, *_ = FLOW_MOD_FIXED.unpack_from(message)
-        if command == ADD:
-            self._punting[cookie] = table
-        self.pending.append(message)
+    def take(self, message: bytes) -> Iterator[bytes]:
+        """A flow-mod that is not part of the load.  A rule that is tried out is not kept; its removal is reported."""
+        cookie, _, table, command, _, _, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
+        key = table, priority, _match(message)
+        if cookie not in TRIAL_COOKIES:
+            if command == ADD:
+                self._punting[cookie] = table
+            self.pending.append(message)
+        elif command == ADD and flags & _SEND_REMOVED:
+            self._reported.add(key)
+        elif command == DELETE_STRICT and key in self._reported:
+            self._reported.remove(key)
+            yield _message(_FLOW_REMOVED, 0, removal(cookie, table, priority))
 
     def has(self, kind: Kind) -> bool:
         return any(kind_of(cookie) is kind for cookie in self._punting)
@@ -312,8 +320,7 @@ class Rules:
         pending, self.pending = self.pending, []
         for message in pending:
             cookie, mask, table, command, idle, hard, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
-            match_size = int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")
-            key = table, priority, message[MATCH : MATCH + match_size]
+            key = table, priority, _match(message)
             if command == ADD:
                 self._remove(key)
                 size = len(message) - MATCH + _FLOW_STATS.size
