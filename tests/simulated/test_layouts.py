@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 import pytest
@@ -16,10 +17,12 @@ from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, Address, FlowKey, pac
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Network, Port
 from anycast_sdn.openflow.builders import ip_packet
+from anycast_sdn.openflow.frames import IpPacket
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
 from anycast_sdn.openflow.next_hops import TWO_TABLES
 from anycast_sdn.openflow.row import Kind
 from anycast_sdn.simulation.effects import Effect
+from anycast_sdn.simulation.host import SimulatedHost
 from anycast_sdn.simulation.network import SimulatedNetwork
 
 # Rules for anything else that only lead to the next table: where two tables are one, priorities do that.
@@ -37,6 +40,9 @@ class Recorded(SimulatedNetwork):
     def __init__(self, network: Network, layout: Layout, **features: bool) -> None:
         self.effects: list[tuple[str, Effect]] = []
         super().__init__(network, web(network, *servers(network)), layout=layout, **features)
+        echoing = {address for name in servers(network) for address in self.host(name).addresses}
+        for name in servers(network):
+            self.host(name).on_packet = partial(answer, self.host(name), echoing)
 
     def carry_out(self, name: str, effects: Iterable[Effect]) -> None:
         effects = list(effects)
@@ -56,6 +62,11 @@ def described(name: str) -> Network:
     """A topology of which one link takes smaller packets than the others."""
     network = topology(name, validity=SHORT)
     return replace(network, links=tuple(replace(link, mtu=1300) for link in network.links[:1]) + network.links[1:])
+
+
+def answer(server: SimulatedHost, echoing: Collection[Address], frame: bytes, packet: IpPacket) -> Iterable[bytes]:
+    """As any server, but not to another one: two that return what they get would do so for ever."""
+    return () if packet.key.source in echoing else server.serve(frame, packet)
 
 
 def servers(network: Network) -> list[str]:
