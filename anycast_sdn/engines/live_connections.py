@@ -8,6 +8,10 @@ A flow of TCP, UDP or a protocol without ports has one connection; a flow of ICM
 client that is bound as a whole any number.  Which these are is not known after a restart of the controller: such a
 binding ends when it has begun none in its validity, and those that were known have ended.
 
+A TCP connection whose end nobody saw, because the controller was away, is in the tracker for some seconds more, as if
+it were open.  So one that is found after a restart is asked for again as soon as a closed one would be gone, and then
+after longer and longer times: who waits for the last of a server's flows does not wait for part of ``tcp_s``.
+
 Nothing is sent from here.
 """
 
@@ -17,10 +21,10 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
-from anycast_sdn.core.bindings import Binding, BindingTable
+from anycast_sdn.core.bindings import Binding, BindingTable, Half
 from anycast_sdn.core.inquiries import Inquiries
 from anycast_sdn.core.kept_flows import FlowChanges, KeptConnection
-from anycast_sdn.core.model import UDP
+from anycast_sdn.core.model import TCP, UDP
 from anycast_sdn.core.roles import MOST_PER_CLIENT, Conntrack
 from anycast_sdn.core.tracked_address import PEER
 from anycast_sdn.openflow import connection_queries, frames
@@ -28,7 +32,8 @@ from anycast_sdn.openflow.connection_queries import WHOSE, Answer, Ends
 from anycast_sdn.openflow.rules import EndConnection, Message
 
 PARTS = 4  # a connection is found to have ended after this part of its validity at the latest
-LEAST_S = 1.0  # from one inquiry about a connection to the next
+LEAST_S = 1.0  # from one inquiry about a connection to the next; longer than a closed one is to be in the tracker
+LONGER = 4  # times as long until the next inquiry about a connection that may have closed unseen
 PER_S, BURST = 2000, 500  # inquiries about all connections of a switch: less than 30 µs each, with their answers
 AT_ONCE = 192  # inquiries in one turn: some milliseconds
 ANSWER_S = 2.0  # a switch answers sooner
@@ -73,6 +78,7 @@ class LiveConnections:
         self._new: deque[_Key] = deque()  # not planned yet
         self._ended: list[Binding] = []  # see ``pop_ended``
         self._doubtful: set[int] = set()  # bindings that were there before, and perhaps not until now
+        self._unseen: dict[int, float] = {}  # those of TCP that may have closed unseen → the next pause, in seconds
 
     def of(self, binding: Binding) -> list[Connection]:
         if has_several(binding):
@@ -116,6 +122,8 @@ class LiveConnections:
         wait_s = self._validity_s(binding) if has_several(binding) else 0
         for key in self._keys(binding):
             self._inquiries.plan(key, now + wait_s)
+        if binding.key.protocol == TCP:
+            self._unseen[binding.number] = self._validity_s(binding._replace(closed=Half.BOTH)) + LEAST_S
 
     def _keys(self, binding: Binding) -> list[_Key]:
         known: list[_Key] = [(binding.number, ends) for ends in self._several.get(binding.number, ())]
@@ -129,6 +137,7 @@ class LiveConnections:
         self._several.pop(binding.number, None)
         self._inward.discard(binding.number)
         self._doubtful.discard(binding.number)
+        self._unseen.pop(binding.number, None)
 
     # ---------------------------------------------------------------- inquiries
 
@@ -175,12 +184,21 @@ class LiveConnections:
             return None
         self._doubtful.discard(number)
         if found:
-            self._inquiries.plan(key, now + max(LEAST_S, self._validity_s(binding) / PARTS))
+            self._inquiries.plan(key, now + self._pause_s(binding))
         else:
             self._inquiries.forget(key)
             self._several.get(number, {}).pop(answer.ends, None)
             self._inward.discard(number)
         return binding
+
+    def _pause_s(self, binding: Binding) -> float:
+        """From the answer that a connection is there to the next inquiry about it."""
+        usual = max(LEAST_S, self._validity_s(binding) / PARTS)
+        unseen = self._unseen.pop(binding.number, usual)
+        if unseen >= usual:
+            return usual
+        self._unseen[binding.number] = unseen * LONGER
+        return unseen
 
     def has_any(self, binding: Binding) -> bool:
         """Is there one that was not found to have ended?"""

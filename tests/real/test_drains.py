@@ -23,16 +23,25 @@ def network(engine: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
     """
     directory = tmp_path_factory.mktemp("drains")
     with running(edited("figure1.yaml", directory, ("udp_s: 300", "udp_s: 2")), directory, engine=engine) as network:
-        network.call("PUT", "/v1/groups/web", {"prefixes": WEB})
-        for one, other in ((V4.as2, V6.as2), (V4.as3, V6.as3)):
-            network.call("POST", "/v1/groups/web/servers", {"addresses": [one, other]})
         network.serve_udp("as2", "as3")
         for host in ("as2", "as3"):
             network.testbed.spawn(host, program("download.py", "serve", host, DOWNLOADS))
             network.testbed.wait_listening(host, DOWNLOADS)
-        network.wait_for_servers("web")
-        until(lambda: served_by(network) == {"as2"}, "as2 serves")
         yield network
+
+
+@pytest.fixture(autouse=True)
+def _as_at_first(network: Running) -> None:
+    """Both servers are enrolled anew, the edge is not drained, and there are no flows, whatever a test has left."""
+    network.call("POST", "/v1/edges/ars2/resume")
+    if "web" in [group["name"] for group in network.call("GET", "/v1/groups")["groups"]]:
+        network.call("DELETE", "/v1/flows?group=web")
+        network.call("DELETE", "/v1/groups/web")
+    network.call("PUT", "/v1/groups/web", {"prefixes": WEB})
+    for one, other in ((V4.as2, V6.as2), (V4.as3, V6.as3)):
+        network.call("POST", "/v1/groups/web/servers", {"addresses": [one, other]})
+    network.wait_for_servers("web")
+    until(lambda: served_by(network) == {"as2"}, "as2 serves")
 
 
 def served_by(network: Running) -> set[str]:
@@ -68,11 +77,6 @@ def at_the_end(network: Running, operation: dict[str, Any]) -> dict[str, Any]:
     return now(network, operation)
 
 
-def serve_again(network: Running) -> None:
-    network.call("PATCH", path(V4.as2), {"state": "active"})
-    until(lambda: served_by(network) == {"as2"}, "as2 serves again")
-
-
 @pytest.mark.row("M33", "a server is drained: downloads end whole, new flows go elsewhere, the end is reported, also "
                  "when the controller is killed meanwhile")  # fmt: skip
 def test_a_drain_is_over_when_the_downloads_in_progress_have_ended_whole(network: Running) -> None:
@@ -88,7 +92,8 @@ def test_a_drain_is_over_when_the_downloads_in_progress_have_ended_whole(network
     assert (done["id"], done["state"], done["flows_left"]) == (operation["id"], "succeeded", 0)
     until(lambda: results(long) == ["whole"] * 2, "the downloads have ended")
     assert {server["state"] for server in network.servers("web") if server["edge"] == "ars2"} == {"drained"}
-    serve_again(network)
+    network.call("PATCH", path(V4.as2), {"state": "active"})
+    until(lambda: served_by(network) == {"as2"}, "as2 serves again")
 
 
 @pytest.mark.row("M33", "at the deadline of a drain, a client that only receives is reset within seconds")
@@ -102,7 +107,6 @@ def test_at_the_deadline_both_ends_of_a_download_are_reset(network: Running) -> 
     print(f"reset after {took:.1f} s")
     assert (done["state"], done["flows_left"]) == ("succeeded", 0)
     assert took < 8
-    serve_again(network)
 
 
 @pytest.mark.row("M33", "an edge is drained and resumed while new flows come: none is lost")
@@ -133,7 +137,7 @@ def test_while_an_edge_is_drained_no_flow_is_lost(network: Running) -> None:
     assert at_the_end(network, again)["state"] == "succeeded"
     assert served_by(network) == {"as3"}
     network.call("POST", "/v1/edges/ars2/resume")
-    serve_again(network)
+    until(lambda: served_by(network) == {"as2"}, "as2 serves again")
 
 
 @pytest.mark.row("M33", "a lease that nobody renews expires: new flows go elsewhere, then the server is removed")

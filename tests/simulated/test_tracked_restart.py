@@ -19,8 +19,9 @@ from anycast_sdn.description.model import Network
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.frames import parse_ip
 from anycast_sdn.openflow.row import Kind
-from anycast_sdn.openflow.rules import TCP_ACK, TCP_RST, EndConnection
+from anycast_sdn.openflow.rules import TCP_ACK, TCP_FIN, TCP_RST, EndConnection
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.simulation.tracker import Timeouts
 
 BOTH = (EngineName.CONNTRACK, EngineName.RULES)
 
@@ -125,6 +126,54 @@ def test_flows_that_ended_while_no_controller_was_there_are_found_to_be_gone() -
         net.connect(name)
     net.advance(3)
     assert list(map(as_known, flows(net))) == list(map(as_known, others))
+
+
+@pytest.mark.parametrize("sides", [("h2", "as2"), ("h2",), ("as2",)], ids=["both", "the client", "the server"])
+def test_a_connection_that_closed_while_no_controller_was_there_ends_soon(sides: tuple[str, ...]) -> None:
+    """The tracker has it still when the controller is back, and does not tell it from one that is open.
+
+    ``sides``: which close it meanwhile; the other one does so when the controller is back.
+    """
+    net = busy()
+    for zone in managed(net, "arh1").engine.zone_timeouts:
+        net.switches["arh1"].tracker.timeouts[zone] = Timeouts(tcp_fin_wait=240, tcp_time_wait=5, tcp_close=5)
+    ended = [flow for flow in flows(net) if flow.key.protocol == TCP]
+    others = [flow for flow in flows(net) if flow not in ended]
+    net.replace_controller()
+    for flow in ended:
+        close(net, flow, *sides)
+    for name in net.switches:
+        net.connect(name)
+    net.settle()
+    assert len(flows(net)) == len(ended) + len(others)
+    for flow in ended:
+        close(net, flow, *({"h2", "as2"} - set(sides)))
+    net.advance(10 if len(sides) == 2 else 40)
+    assert list(map(as_known, flows(net))) == list(map(as_known, others))
+
+
+def close(net: SimulatedNetwork, flow: Binding, *sides: str) -> None:
+    """FIN from each of these hosts."""
+    _, _, protocol, here, there = flow.key
+    for side in sides:
+        to, ports = (flow.key.destination, (here, there)) if side == "h2" else (flow.translated, (there, here))
+        net.send(side, net.host(side).packet(to, protocol, *ports, tcp_flags=TCP_ACK | TCP_FIN))
+        net.settle()
+
+
+def test_a_connection_that_is_open_is_asked_for_less_and_less_often_after_a_restart() -> None:
+    net = network("figure1", "as2", engines=(EngineName.CONNTRACK,))
+    ask(net, "h2", protocol=TCP, service_port=80)
+    known = flows(net)
+    serve_all(net, known)  # now it is open for the tracker, too
+    net.restart_controller()
+    asked = []
+    for seconds in (29, 100, 390, 600):
+        before = net.switches["arh1"].packets()[Kind.CONNECTION_FOUND]
+        net.advance(seconds)
+        asked.append(net.switches["arh1"].packets()[Kind.CONNECTION_FOUND] - before)
+    assert asked == [2, 2, 1, 0]
+    assert list(map(as_known, flows(net))) == list(map(as_known, known))
 
 
 def test_new_flows_get_no_address_of_flows_from_before() -> None:
