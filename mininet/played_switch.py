@@ -271,7 +271,8 @@ class PlayedSwitch:
             (length,) = struct.unpack_from("!H", body, at)
             table = body[at : at + length]
             if self.profile.has_table(table[2]):
-                room = table[60:64] if self.profile.rules is None else self.profile.rules.to_bytes(4, "big")
+                said = self.profile.said_rules
+                room = table[60:64] if said is None else said.to_bytes(4, "big")
                 yield table[:60] + room + table[64:]
             at += length
 

@@ -48,6 +48,28 @@ class WithoutShown(Section):
     effect: str = said("what is done instead, or not at all; its subject is the switch")
 
 
+class TableRoom(Section):
+    """What a table of a switch has room for."""
+
+    table: int
+    needs: int = said("rules that it should hold, besides those of flows")
+    says: int | None = said("for how many rules the switch says that there is room; null: it does not say")
+
+
+class GroupRoom(Section):
+    """As of a table, of groups."""
+
+    needs: int
+    says: int | None
+
+
+class RoomShown(Section):
+    """Whether what a switch should hold fits."""
+
+    tables: list[TableRoom]
+    groups: GroupRoom
+
+
 class SwitchReport(Section):
     """What a switch is, what it can be, and what it holds."""
 
@@ -62,6 +84,7 @@ class SwitchReport(Section):
     without: list[WithoutShown]
     unanswered: list[str] = said("what it does not answer when it is asked for it")
     rules: Rules
+    room: RoomShown | None = said("null: nothing is known")
 
 
 class SwitchReports(Section):

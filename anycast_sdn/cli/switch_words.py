@@ -70,9 +70,20 @@ def _tables(report: Any) -> Iterator[str]:
         carried.setdefault(table, []).append(name.replace("_", " "))
     used = [f"{table} {' and '.join(names)}" for table, names in sorted(carried.items())]
     yield f"{has}; used as {', '.join(used)}." if used else f"{has}."
+    yield from _room(report["room"] or {"tables": [], "groups": {"needs": 0, "says": None}})
     if rules:
         yield (f"It holds {counted(rules['bindings'], 'rule')} of flows, {counted(rules['other'], 'other rule')} and "
                f"{counted(rules['groups'], 'group')} of the controller.")  # fmt: skip
+
+
+def _room(room: Any) -> Iterator[str]:
+    said = [f"{each['says']:,} rules in table {each['table']}" for each in room["tables"] if each["says"]]
+    if groups := room["groups"]["says"]:
+        said.append(f"{groups:,} groups")
+    if said:
+        yield f"It says that it has room for {listed(said)}."
+    if needs := [f"{each['needs']:,} in table {each['table']}" for each in room["tables"] if each["needs"]]:
+        yield f"It needs, besides the rules of flows: {listed(needs)}."
 
 
 def _lines(sentences: Iterable[str], indent: str = "  ") -> str:

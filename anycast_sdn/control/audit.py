@@ -156,6 +156,8 @@ class Audit:
             self._doubtful |= bool(foreign)
             foreign = set()
         self._postpone_repeated(wanted, found)
+        if self.is_unchanged and not (wanted.flows or wanted.groups):
+            self._switch.room.all_found()
         deletions, events = self._found_foreign(foreign, now)
         self._repairs = [*deletions, *changes(wanted, found)]
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):

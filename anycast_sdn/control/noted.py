@@ -20,6 +20,7 @@ from anycast_sdn.description.model import Port
 from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.row import Table
+from anycast_sdn.openflow.sizes import Sizes
 
 LOG = logging.getLogger(__name__)
 
@@ -136,14 +137,16 @@ def tried(note: str | None) -> Tried | None:
 
 def _tried(key: str, shown: Any) -> Tried:
     """A feature that is not in the note has not been tried: then nothing is known."""
-    noted, others = shown["features"], ("lacks", "tables", "description")
+    noted, others = shown["features"], ("lacks", "tables", "sizes", "description")
     known = {each.name: bool(noted[each.name]) for each in fields(Features) if each.name not in others}
     described = tuple(map(str, noted["description"]))
     lacks = tuple(
         Lack(Ability(ability), table, str(why), None if logical is None else Table(logical))
         for ability, table, why, logical in noted["lacks"]
     )
-    features = Features(**known, lacks=lacks, tables=int(noted["tables"]), description=described)
+    rules, groups = noted["sizes"]
+    sizes = Sizes(tuple((int(table), int(room)) for table, room in rules), int(groups))
+    features = Features(**known, lacks=lacks, tables=int(noted["tables"]), sizes=sizes, description=described)
     return Tried(tuple(map(str, shown["description"])), features)
 
 

@@ -25,6 +25,7 @@ from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.role_abilities import Refusals, RoleAbilities
+from anycast_sdn.control.room import Room
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.share import Noticed, Share
@@ -49,6 +50,7 @@ from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
+from anycast_sdn.openflow.refusal import NO_ROOM_FOR_GROUPS
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, Message, PacketOut
 from anycast_sdn.openflow.tables import Tables
@@ -96,6 +98,7 @@ class ManagedSwitch:
         self._removed = removed
         self.serving = Serving(decided.slots, self._answers_now)
         self.installed = Installed(self.wanted.route)
+        self.room = Room(self.installed, lambda: self.features, lambda: len(self.engine.flows))
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         places = ServerPlaces(connected, self.neighbours, self.installed, self.egress, lambda: self.features)
         self.reconciler = Reconciler(
@@ -249,6 +252,7 @@ class ManagedSwitch:
         self.share = share
         self.features = features
         self._refusals.connected(features)
+        self.room.connected()
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -471,6 +475,9 @@ class ManagedSwitch:
         number = binding_of(cookie)
         if not number:
             reaction = Reaction(events=[RuleRefused(self.name)])
+            if full and (kind_of(cookie) or why == NO_ROOM_FOR_GROUPS):
+                self.room.refused(kind_of(cookie))
+                self._look_at_room(reaction)
             for v6, ability in SERVE.items() if kind_of(cookie) is Kind.SERVICE_ALONE and not full else ():
                 if serves_alone(self.features, v6):
                     self._found_lacking(Lack(ability, None, why), reaction)
@@ -508,6 +515,15 @@ class ManagedSwitch:
             reaction.events += self.abilities.degradations(before)
             reaction.changed = True
 
+    def _look_at_room(self, reaction: Reaction) -> None:
+        """Adds what follows where it lacks room, or lacks it no more."""
+        lacks = self.room.among(self.features.lacks)
+        if lacks != self.features.lacks:
+            before = self.judgements()
+            self.features = replace(self.features, lacks=lacks)
+            reaction.events += self.abilities.degradations(before)
+            reaction.changed = True
+
     def port_down(self, port: int, now: float) -> Reaction:
         return self.hosts.follow(self.neighbours.port_down(port, now), now)
 
@@ -531,6 +547,8 @@ class ManagedSwitch:
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)
+        self.room.recount()
+        self._look_at_room(reaction)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)

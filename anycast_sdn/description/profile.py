@@ -71,7 +71,8 @@ Kind = Literal[
     "match", "masks", "set", "actions", "bucket_actions", "instructions", "ports", "groups", "flags", "timeouts",
     "messages", "multipart", "tables",
 ]  # fmt: skip
-Wrong = Literal["icmpv6_checksum", "lldp", "cookies", "statistics", "replacing"]
+Wrong = Literal["icmpv6_checksum", "lldp", "cookies", "statistics", "replacing", "sizes"]
+SAID = 10
 ALL_TABLES = 254  # as many as there are numbers for
 QUOTED = 64  # bytes of a refused message, at least, OF 1.3.5 §7.4.4
 
@@ -165,7 +166,8 @@ class Profile:
     ``wrong``: accepted, and done in another way.  ``icmpv6_checksum``: of packets whose address was set (the proxy can
     show that in packets to the controller alone); ``lldp``: such frames never reach the controller; ``cookies``: 0 in
     all that the switch says; ``statistics``: all counters are 0; ``replacing``: of rules that replace one of the same
-    match and priority, every third is lost, with the one that it replaces.
+    match and priority, every third is lost, with the one that it replaces; ``sizes``: it says that each table has room
+    for ``SAID`` rules, whatever is true.
     """
 
     name: str = ""
@@ -185,6 +187,11 @@ class Profile:
     all_rules: int | None = None  # in all tables together
     groups: int | None = None
     meters: int | None = None
+
+    @property
+    def said_rules(self) -> int | None:
+        """For how many rules it says that each table has room; None: as many as there are."""
+        return SAID if "sizes" in self.wrong else self.rules
 
     def has_table(self, number: int) -> bool:
         return number in self.numbered if self.numbered else number < self.tables

@@ -107,7 +107,8 @@ class Profile(Section):
     late: list[Late] = list_of("what it answers late")
     wrong: list[profile.Wrong] = list_of(
         "icmpv6_checksum: wrong where an address was set; lldp: swallowed; cookies: 0 in all that it says; statistics: "
-        "all 0; replacing: of rules that replace one, every third is lost with it"
+        "all 0; replacing: of rules that replace one, every third is lost with it; "
+        "sizes: it says that each table has room for 10"
     )
     quoted: Annotated[int, Field(ge=8, le=profile.QUOTED)] = as_in(
         profile.Profile, "quoted", "how many bytes of what it refuses are in its errors"

@@ -68,6 +68,8 @@ class Ability(enum.Enum):
     POP_TAG = "pop_tag"
     FLOWS_IPV4 = "flows_ipv4"  # not tried: found when it refuses the rules of flows one after the other
     FLOWS_IPV6 = "flows_ipv6"
+    ROOM = "room"  # not tried: found when it refuses rules because a table is full …
+    ROOM_FOR_GROUPS = "room_for_groups"  # … or groups
     PRIORITY = "priority"
     CHECKSUM_ICMPV6 = "checksum_icmpv6"
 
@@ -114,6 +116,8 @@ _ABOUT = {
     Ability.NEXT_HOP: About("name the next hop of flows by an indirect group"),
     Ability.MATCH_SCTP: About("match the ports of SCTP", None, "flows of SCTP are refused"),
     Ability.MATCH_TAG: About("match VLAN tags by single bits", None, "frames of a VLAN are not told from others"),
+    Ability.ROOM: About("hold all rules that it needs"),
+    Ability.ROOM_FOR_GROUPS: About("hold all groups that it needs"),
     Ability.PRIORITY: About("prefer rules of a higher priority"),
     Ability.CHECKSUM_ICMPV6: About(
         "correct the checksum of ICMPv6 when it sets addresses", None, "services are not pinged over IPv6"

@@ -397,6 +397,14 @@ def meter_features_request(datapath: Any) -> Any:
     return parser.OFPMeterFeaturesStatsRequest(datapath)
 
 
+def table_features_request(datapath: Any) -> Any:
+    return parser.OFPTableFeaturesStatsRequest(datapath, 0)
+
+
+def group_features_request(datapath: Any) -> Any:
+    return parser.OFPGroupFeaturesStatsRequest(datapath, 0)
+
+
 def port_request(datapath: Any) -> Any:
     return parser.OFPPortDescStatsRequest(datapath)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from anycast_sdn.openflow.abilities import TTL, Lack
+from anycast_sdn.openflow.sizes import NOT_SAID, Sizes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Features:
     expired_reports: bool = True  # it can be asked to report packets whose TTL expires
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
     tables: int = 0  # how many it says that it has; 0: it has not said
+    sizes: Sizes = NOT_SAID  # for how many rules and groups it says that it has room
     description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath
 
     @property

@@ -40,9 +40,18 @@ def _needs(**tables: frozenset[Table]) -> dict[Ability, frozenset[Table]]:
     }
 
 
-_CORE = _needs(table=_ALL, goto=_ALL, match=_INGRESS | _ROUTES, match_prefix=_ROUTES, dec_ttl=_ROUTES, priority=_ROUTES)
+_CORE = _needs(
+    table=_ALL,
+    goto=_ALL,
+    match=_INGRESS | _ROUTES,
+    match_prefix=_ROUTES,
+    dec_ttl=_ROUTES,
+    priority=_ROUTES,
+    room=_INGRESS | _ROUTES,
+)
 _EDGE = _CORE | _needs(
     two_tables=_ALL,
+    room=_ALL,
     punt=_INGRESS | _ROUTES,
     match_neighbour=_INGRESS,
     match_prefix=_INGRESS | _ROUTES,
@@ -72,6 +81,7 @@ NEEDS: Mapping[Role, Needs] = {
         group_dec_ttl=_SERVICES,
         group_set=_SERVICES,
         group_deliver=_SERVICES,
+        room_for_groups=_SERVICES,
     ),
     Role.CORE: _CORE,
 }

@@ -8,7 +8,8 @@
 - A report is that of the removal of a rule which is deleted to see whether the switch sends it.
 
 What is not answered in time counts as refused, so that the dialogue goes on; its name is in ``unanswered`` until
-the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
+the switch answers one of its kind, but for hints.  Nothing is sent from here; everything is identified by its
+transaction id.
 """
 
 from __future__ import annotations
@@ -68,7 +69,10 @@ _SUBJECTS = {
     ofp.OFPMP_METER_CONFIG: Subject("meters", 1 << 23),
     ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
     ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
+    ofp.OFPMP_TABLE_FEATURES: Subject("table features", 1 << 23),
+    ofp.OFPMP_GROUP_FEATURES: Subject("group features", 1 << 8),
 }
+_HINTS = frozenset(("table features", "group features"))  # nothing depends on the answer
 
 
 @dataclass(slots=True)
@@ -289,7 +293,7 @@ class Pending:
             answer(False)
 
     def _not_answered(self, subject: str) -> None:
-        if subject not in self.unanswered:
+        if subject not in self.unanswered | _HINTS:
             self.unanswered |= {subject}
             self._changed(self.dpid, self.unanswered)
 

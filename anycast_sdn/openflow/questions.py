@@ -25,6 +25,7 @@ from anycast_sdn.openflow.rules import (
     DeleteGroup,
     ReportExpired,
 )
+from anycast_sdn.openflow.sizes import NOT_SAID, Sizes, group_size, table_sizes
 from anycast_sdn.openflow.tables import Tables
 
 _ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
@@ -67,6 +68,7 @@ class Introduction:
         self._tried = tried
         self._note_tried = note_tried
         self._description: tuple[str, ...] = ()
+        self._sizes = NOT_SAID
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._foreign = False  # it holds rules of other programs
@@ -87,6 +89,8 @@ class Introduction:
         manages = self._switch.is_manager
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
+        if not (self._features.open_vswitch or manages):
+            ask_sizes(self._switch, self._take_sizes)  # nothing waits for the answer
         is_the_same = self._tried and self._tried.description == self._description
         if self._tried and (manages or (is_the_same and self._is_as_tried(self._tried.features))):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
@@ -98,6 +102,10 @@ class Introduction:
             found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
             Examination(self._switch, *found, self._take_features).begin()
 
+    def _take_sizes(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        self._features = replace(self._features, sizes=sizes)
+
     def _is_as_tried(self, features: Features) -> bool:
         return (features.tables, features.keeps_ttl) == (self._switch.tables, self._switch.keeps_ttl)
 
@@ -107,7 +115,7 @@ class Introduction:
         self._ask_meter_features()
 
     def _take_features(self, features: Features) -> None:
-        self._features = features
+        self._features = features = replace(features, sizes=self._sizes)
         if self._description:
             self._note_tried(Tried(self._description, features))
         self._ask_meter_features()
@@ -177,6 +185,24 @@ class Introduction:
             return
         self._switch.send(_ALL_BUT_FLOWS if self._switch.is_manager else [DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters, unlisted=True), self._features, self._ports)
+
+
+def ask_sizes(switch: Channel, take: Callable[[Sizes], None]) -> None:
+    """``take`` is called with what is known after each of two answers; perhaps never."""
+    known = NOT_SAID
+
+    def take_tables(body: bytes | None) -> None:
+        nonlocal known
+        known = known._replace(rules=tuple(table_sizes(body or b"")))
+        take(known)
+
+    def take_groups(body: bytes | None) -> None:
+        nonlocal known
+        known = known._replace(groups=group_size(body or b""))
+        take(known)
+
+    switch.ask(codec.table_features_request(switch), take_tables)
+    switch.ask(codec.group_features_request(switch), take_groups)
 
 
 class SweepRun:

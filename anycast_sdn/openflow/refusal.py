@@ -16,11 +16,12 @@ from anycast_sdn.openflow.error_words import error_words
 _COOKIE = slice(8, 16)  # in a flow-mod
 _GROUP_COMMAND, _GROUP_NUMBER = slice(8, 10), slice(12, 16)  # in a group-mod; a meter-mod's command is there, too
 _DELETES = {ofp.OFPT_GROUP_MOD: ofp.OFPGC_DELETE, ofp.OFPT_METER_MOD: ofp.OFPMC_DELETE}
-_FULL = frozenset((
-    (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
-    (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
-    (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
-))  # fmt: skip
+NO_ROOM_FOR_GROUPS = "no room for groups"
+_FULL = {
+    (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL): "table full",
+    (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS): NO_ROOM_FOR_GROUPS,
+    (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS): "no room for meters",
+}
 
 
 class Refusal(NamedTuple):
@@ -39,7 +40,7 @@ class Refusal(NamedTuple):
 def refusal(xid: int, kind: int, code: int, quoted: bytes) -> Refusal | None:
     """None: nothing was refused that is missed, but the deletion of a group or a meter that is not there."""
     full = (kind, code) in _FULL
-    reason = "table full" if full else error_words(kind, code)
+    reason = _FULL.get((kind, code)) or error_words(kind, code)
     message: int = quoted[1] if len(quoted) > 1 else _message_of(xid, kind)
     if message in _DELETES and int.from_bytes(quoted[_GROUP_COMMAND], "big") == _DELETES[message]:
         return None

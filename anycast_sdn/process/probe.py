@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -25,12 +26,14 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.holdings import Holdings
 from anycast_sdn.openflow.judgement import Role, judge
 from anycast_sdn.openflow.meters import Meter, port_meter
+from anycast_sdn.openflow.questions import ask_sizes
+from anycast_sdn.openflow.sizes import NOT_SAID, Sizes
 from anycast_sdn.openflow.without import used_without
 from anycast_sdn.process.acceptor import Acceptor, shown
 from anycast_sdn.process.ending import Ending
 from anycast_sdn.process.listening import listening
 from anycast_sdn.process.switch_tls import OpenFlowOptions, SwitchTls
-from anycast_sdn.views.switch_reports import description, layout_view, role_views, without_views
+from anycast_sdn.views.switch_reports import description, layout_view, role_views, room_view, without_views
 
 STEP_S = 0.05
 EXAMINED_S = 120.0  # from its connection to the report, at the longest
@@ -173,6 +176,7 @@ class Dialogue:
         self._ports: dict[int, bool] = {}
         self._description: tuple[str, ...] = ()
         self._features = Features()
+        self._sizes = NOT_SAID
         self._held, self._held_later = Holdings(), Holdings()
         self._careful = Careful(switch, self._held)
 
@@ -195,7 +199,12 @@ class Dialogue:
 
     def _take_description(self, body: bytes | None) -> None:
         self._description = decoding.decode_description(body) if body is not None else ()
+        if not any("Open vSwitch" in words for words in self._description):
+            ask_sizes(self.switch, self._take_sizes)  # nothing waits for the answer
         self.switch.ask(codec.meter_features_request(self.switch), self._take_meter_features)
+
+    def _take_sizes(self, sizes: Sizes) -> None:
+        self._sizes = sizes
 
     def _take_meter_features(self, body: bytes | None) -> None:
         has_meters = body is not None and decoding.decode_meter_features(body) >= _ONE_PORT
@@ -243,7 +252,7 @@ class Dialogue:
         Examination(careful, self._description, self._ports, self._features, self._take_features).begin()
 
     def _take_features(self, features: Features) -> None:
-        self._features = features
+        self._features = replace(features, sizes=self._sizes)
         self._careful.clean_up()
         self._next("reading again what it holds")
         self._read(self._held_later, self._end)
@@ -263,6 +272,7 @@ class Dialogue:
             "without": without_views(features, True, used_without(features)),
             "unanswered": sorted(switch.unanswered),
             "rules": None,
+            "room": room_view(dict.fromkeys(layout_view(switch.layout).values(), 0), features.sizes),
             "held": {
                 "rules": len(self._held.rules), "groups": len(self._held.groups), "meters": len(self._held.meters),
                 "unread": unread, "different": different,

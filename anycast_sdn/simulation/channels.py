@@ -20,7 +20,7 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Reported
-from anycast_sdn.description.profile import ALL_OF_OPENFLOW
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW, OUT_OF_GROUPS
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.decoding import concerns_buckets
@@ -28,6 +28,7 @@ from anycast_sdn.openflow.direct import DirectPackets
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
+from anycast_sdn.openflow.refusal import NO_ROOM_FOR_GROUPS
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
     AddFlow,
@@ -224,7 +225,8 @@ class ControlChannels:
             case PutBinding():
                 self._rule_refused(name, entries.binding(message).cookie, why)
             case SetGroup(group):
-                self._rule_refused(name, 0, why)
+                no_room = isinstance(refused, NotInProfile) and refused.error == OUT_OF_GROUPS
+                self._rule_refused(name, 0, NO_ROOM_FOR_GROUPS if no_room else why, full=no_room)
                 if isinstance(refused, NotInProfile) and concerns_buckets(*refused.error):
                     self._group_refused(name, group.number)
             case SetMeter():

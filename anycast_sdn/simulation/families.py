@@ -32,6 +32,7 @@ _WRONG = {
     "cookies": "keeps no cookies",
     "statistics": "counts nothing",
     "replacing": "loses some rules that replace others",
+    "sizes": "announces sizes that it does not have",
 }
 
 

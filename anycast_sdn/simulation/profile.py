@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from itertools import groupby
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from anycast_sdn.description.profile import (
     ALL_OF_OPENFLOW,
@@ -61,6 +61,7 @@ from anycast_sdn.openflow.rules import (
     SetMeter,
     ToGroup,
 )
+from anycast_sdn.openflow.sizes import Sizes
 from anycast_sdn.openflow.trials import TRIALS
 from anycast_sdn.simulation.refusals import Refused, TableFull
 
@@ -169,10 +170,23 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
     others["removed_reports"] = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
     others["table_output"] &= not profile.ignores("ports", "table")
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
+    by_name: dict[str, Any] = {**extensions, **others}
     return replace(
-        features, **extensions, **others, meters=meters, open_vswitch=open_vswitch, description=description,
-        tables=profile.tables, lacks=_lacks(profile, layout),
+        features, **by_name, meters=meters, open_vswitch=open_vswitch, description=description,
+        tables=profile.tables, lacks=_lacks(profile, layout), sizes=_sizes(profile),
     )  # fmt: skip
+
+
+def _sizes(profile: Profile) -> Sizes:
+    """What it says that it has room for."""
+
+    def is_said(question: str) -> bool:
+        return not (profile.refuses("multipart", question) or profile.ignores("multipart", question))
+
+    numbers = profile.numbered or range(profile.tables)
+    rules = profile.said_rules if is_said("table_features") else None
+    groups = profile.groups if is_said("group_features") else None
+    return Sizes(tuple((number, rules) for number in numbers) if rules else (), groups or 0)
 
 
 def _answers_for_meters(profile: Profile) -> bool:

@@ -163,6 +163,10 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
                 "switch.degraded", subject, f"switch {name} {judgement.finding}",
                 f"{judgement.effect[:1].upper()}{judgement.effect[1:]}.", about=judgement.role.value,
             )  # fmt: skip
+    for lacking in switch.room.shortages():
+        effect = f"{lacking.effect[:1].upper()}{lacking.effect[1:]}."
+        yield Reason("switch.degraded", subject, f"switch {name} {lacking.sentence}", effect, Severity.WARNING,
+                     about="groups" if lacking.table is None else f"table {lacking.table}")  # fmt: skip
     for question in sorted(switch.unanswered):
         sentence = f"switch {name} does not answer when asked for its {question}"
         effect = "Whether they are as they should be is not known."

@@ -18,6 +18,7 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import FAMILIES, Judgement, Role, judge, roles
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.row import Table
+from anycast_sdn.openflow.sizes import Sizes
 from anycast_sdn.openflow.without import Without, used_without
 
 _DESCRIPTION = ("manufacturer", "hardware", "software", "serial", "datapath")  # as OFPMP_DESC has them
@@ -48,9 +49,16 @@ def without(switch: ManagedSwitch) -> Iterator[Without]:
     yield from used_without(features, switch.described.is_edge, engine.tracks_fragments)
     if short := engine.shortcoming:
         yield Without(short.lacks, f"{short.sentence}. {short.remedy}".rstrip(". "))
+    for lacking in switch.room.shortages():
+        yield Without("room", f"{lacking.sentence}: {lacking.effect}")
     for port, mtu in switch.mtus.items() if not features.packet_size else ():
         effect = f"larger packets than the mtu of its port {port}, {mtu}, are lost, without an ICMP error"
         yield Without(f"mtu of {port}", f"cannot compare the size of packets: {effect}")
+
+
+def _room(switch: ManagedSwitch) -> dict[str, object]:
+    groups = {"needs": len(switch.installed.groups), "says": switch.room.says(None) or None}
+    return room_view(switch.room.needs(), switch.features.sizes) | {"groups": groups}
 
 
 def _more(controller: Controller, switch: ManagedSwitch) -> list[Without]:
@@ -79,6 +87,7 @@ def _report(switch: ManagedSwitch, channel: Channel | None, more: list[Without],
             "other": len(switch.installed),
             "groups": len(switch.installed.groups),
         },
+        "room": _room(switch) if is_known else None,
     }
 
 
@@ -95,6 +104,15 @@ def description(features: Features) -> dict[str, object]:
 def layout_view(layout: Layout) -> dict[str, int]:
     """By each table of the pipeline: the table of the switch that carries it."""
     return {table.name.lower(): layout.table(table) for table in _PIPELINE}
+
+
+def room_view(needs: Mapping[int, int], sizes: Sizes) -> dict[str, object]:
+    """``needs``: rules besides those of flows, by table of the switch; null, where it says nothing."""
+    tables = [
+        {"table": table, "needs": rules, "says": sizes.of_table(table) or None}
+        for table, rules in sorted(needs.items())
+    ]
+    return {"tables": tables, "groups": {"needs": 0, "says": sizes.groups or None}}
 
 
 def role_views(judgements: Iterable[Judgement]) -> list[dict[str, object]]:

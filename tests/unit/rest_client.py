@@ -55,6 +55,10 @@ REPORT: dict[str, Any] = {
     **{"name": "arh1", "dpid": 1, "address": "192.0.2.1:40000", "connected": True, "tables": 3, "unanswered": []},
     "description": {"manufacturer": "Acme", "hardware": "Acme 9", "software": "1.0", "serial": None, "datapath": None},
     "layout": {"ingress": 0, "client_out": 1, "service": 2, "client_in": 1, "routes": 2},
+    "room": {
+        "tables": [{"table": 0, "needs": 20, "says": 1024}, {"table": 1, "needs": 10, "says": None}],
+        "groups": {"needs": 1, "says": 32},
+    },
     "roles": [
         {"role": "client edge", "wanted": True, "families": ["ipv4"], "sentence": "cannot be a client edge for IPv6",
          "lacks": [{"ability": "set_ipv6", "what": "set IPv6 addresses", "family": "ipv6", "table": 1, "why": "no"}]},

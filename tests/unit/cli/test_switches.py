@@ -38,6 +38,8 @@ It goes without:
   has no meters
 
 It has 3 tables; used as 0 ingress, 1 client out and client in, 2 service and routes.
+It says that it has room for 1,024 rules in table 0, 32 groups.
+It needs, besides the rules of flows: 20 in table 0, 10 in table 1.
 It holds 6 rules of flows, 30 other rules and 1 group of the controller.
 """
 
@@ -45,7 +47,7 @@ It holds 6 rules of flows, 30 other rules and 1 group of the controller.
 def test_what_a_switch_can_be_that_has_never_connected_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = dict.fromkeys(REPORT["description"])
     away = REPORT | {"address": None, "connected": False, "description": nothing, "tables": None, "layout": None,
-                     "roles": [], "without": []}  # fmt: skip
+                     "room": None, "roles": [], "without": []}  # fmt: skip
     out = printed(capsys, away, "arh1")
     assert out.startswith("arh1, datapath id 0x1, not connected\n")
     assert "not known: it has not connected" in out
