@@ -155,9 +155,11 @@ class Audit:
         else:
             self._doubtful |= bool(foreign)
             foreign = set()
+        missing = wanted.flows.keys() - found.flows.keys()
         self._postpone_repeated(wanted, found)
         if self.is_unchanged and not (wanted.flows or wanted.groups):
             self._switch.room.all_found()
+        self._tell_not_taken(missing)
         deletions, events = self._found_foreign(foreign, now)
         self._repairs = [*deletions, *changes(wanted, found)]
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
@@ -260,6 +262,14 @@ class Audit:
                 if tries & (tries - 1):
                     del ours[key]
                     theirs.pop(key, None)
+
+    def _tell_not_taken(self, missing: Collection[RuleKey]) -> None:
+        """``missing``: the rules that were not found, as far as that counts in this look."""
+        rows = self._switch.refused_rows
+        if again := {key for key in missing if self._tries.get(("rule", key), (None, 0))[1] > 1}:
+            rows.missing(rule for rule in self._not_right() if rule.key in again)
+        if rows.are_missing:
+            rows.found(self._right.union(rule.key for rules in self._as_before for rule in rules))
 
     def _record_repairs(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
         """``wanted``: what was not found as it should be; ``found``: what was found and should not be so."""

@@ -17,10 +17,9 @@ from collections.abc import Container
 
 from anycast_sdn.description.model import Port
 
-NO_LLDP = (
-    "does not let LLDP through, although it answers: its links are used as the network file declares them, and go down "
-    "with their ports alone"
-)
+FINDING = "does not let LLDP through, although it answers"
+EFFECT = "its links are used as the network file declares them, and go down with their ports alone"
+NO_LLDP = f"{FINDING}: {EFFECT}"
 
 
 class LldpPassage:

@@ -23,6 +23,7 @@ from anycast_sdn.control.packets import Packets
 from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
+from anycast_sdn.control.refused_rows import RefusedRows
 from anycast_sdn.control.removed_servers import RemovedServers
 from anycast_sdn.control.role_abilities import Refusals, RoleAbilities
 from anycast_sdn.control.room import Room
@@ -41,7 +42,7 @@ from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
 from anycast_sdn.openflow import entries, frames, transactions
-from anycast_sdn.openflow.abilities import Lack
+from anycast_sdn.openflow.abilities import ROWS, Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.fallbacks import SERVE, has_groups, serves_alone
@@ -90,6 +91,7 @@ class ManagedSwitch:
         self.engine: Engine = before.engine if before else engine_of(described, network, self._answers, random, decided)
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
         self._refusals = Refusals(self.engine)
+        self.refused_rows = RefusedRows()
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._instead_of_meters = InsteadOfMeters(
@@ -253,6 +255,7 @@ class ManagedSwitch:
         self.features = features
         self._refusals.connected(features)
         self.room.connected()
+        self.refused_rows.connected()
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -481,6 +484,8 @@ class ManagedSwitch:
             for v6, ability in SERVE.items() if kind_of(cookie) is Kind.SERVICE_ALONE and not full else ():
                 if serves_alone(self.features, v6):
                     self._found_lacking(Lack(ability, None, why), reaction)
+            if not full:
+                self.refused_rows.refused(kind_of(cookie), why)
             return reaction
         flow = transactions.refused(self.engine.flows, number)
         lack = self._refusals.flow(flow, why) if flow and not full else None
@@ -510,19 +515,27 @@ class ManagedSwitch:
     def _found_lacking(self, lack: Lack, reaction: Reaction) -> None:
         """It has accepted what was tried, and refuses nevertheless what its roles need: adds what follows."""
         if lack.ability not in {each.ability for each in self.features.lacks}:
-            before = self.judgements()
-            self.features = replace(self.features, lacks=(*self.features.lacks, lack))
-            reaction.events += self.abilities.degradations(before)
-            reaction.changed = True
+            self._set_lacks((*self.features.lacks, lack), reaction)
+
+    def _recheck_refused_rows(self, reaction: Reaction) -> None:
+        """Adds what follows from rules that it goes on refusing, or does not refuse any more."""
+        lacks = self.features.lacks
+        others = tuple(lack for lack in lacks if lack.ability not in ROWS)
+        rows = self.refused_rows.lacks(others, self.features.tables)
+        if (*others, *rows) != lacks:
+            self._set_lacks((*others, *rows), reaction)
+
+    def _set_lacks(self, lacks: tuple[Lack, ...], reaction: Reaction) -> None:
+        before = self.judgements()
+        self.features = replace(self.features, lacks=lacks)
+        reaction.events += self.abilities.degradations(before)
+        reaction.changed = True
 
     def _look_at_room(self, reaction: Reaction) -> None:
         """Adds what follows where it lacks room, or lacks it no more."""
         lacks = self.room.among(self.features.lacks)
         if lacks != self.features.lacks:
-            before = self.judgements()
-            self.features = replace(self.features, lacks=lacks)
-            reaction.events += self.abilities.degradations(before)
-            reaction.changed = True
+            self._set_lacks(lacks, reaction)
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self.hosts.follow(self.neighbours.port_down(port, now), now)
@@ -549,6 +562,7 @@ class ManagedSwitch:
         reaction.messages += self._presence.tick(now)
         self.room.recount()
         self._look_at_room(reaction)
+        self._recheck_refused_rows(reaction)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)

@@ -70,6 +70,12 @@ class Ability(enum.Enum):
     FLOWS_IPV6 = "flows_ipv6"
     ROOM = "room"  # not tried: found when it refuses rules because a table is full …
     ROOM_FOR_GROUPS = "room_for_groups"  # … or groups
+    ROWS_IPV4 = "rows_ipv4"  # not tried: rules that it goes on refusing (``control.refused_rows``)
+    ROWS_IPV6 = "rows_ipv6"
+    EDGE_ROWS_IPV4 = "edge_rows_ipv4"  # … that are needed where hosts are
+    EDGE_ROWS_IPV6 = "edge_rows_ipv6"
+    ALL_ROWS = "all_rows"  # … of both families
+    OTHER_ROWS = "other_rows"  # … without which roles can be carried out
     PRIORITY = "priority"
     CHECKSUM_ICMPV6 = "checksum_icmpv6"
 
@@ -100,6 +106,8 @@ _BOTH = {  # by the beginning of the names of a pair
     "group_deliver": "set {} addresses, MACs and TTL in one bucket of a group",
     "serve": "set {} addresses, MACs and TTL in one rule for a service",
     "flows": "hold the rules of {} flows",
+    "rows": "hold rules of {} that were not tried",
+    "edge_rows": "hold rules of {} hosts that were not tried",
 }
 _ABOUT = {
     Ability.TABLE: About("hold rules in as many tables as it needs"),
@@ -118,6 +126,8 @@ _ABOUT = {
     Ability.MATCH_TAG: About("match VLAN tags by single bits", None, "frames of a VLAN are not told from others"),
     Ability.ROOM: About("hold all rules that it needs"),
     Ability.ROOM_FOR_GROUPS: About("hold all groups that it needs"),
+    Ability.ALL_ROWS: About("hold rules that were not tried"),
+    Ability.OTHER_ROWS: About("hold rules that were not tried", None, "what these are for is left undone"),
     Ability.PRIORITY: About("prefer rules of a higher priority"),
     Ability.CHECKSUM_ICMPV6: About(
         "correct the checksum of ICMPv6 when it sets addresses", None, "services are not pinged over IPv6"
@@ -163,6 +173,14 @@ for _each in (False, True):
     _RESTS_ON[of_family("group_deliver", _each)] = frozenset(
         (Ability.SELECT_GROUP, _group_set, Ability.GROUP_SET_MACS, Ability.GROUP_DEC_TTL)
     )
+
+ROWS = frozenset((
+    Ability.ROWS_IPV4, Ability.ROWS_IPV6, Ability.EDGE_ROWS_IPV4, Ability.EDGE_ROWS_IPV6, Ability.ALL_ROWS,
+    Ability.OTHER_ROWS,
+))  # fmt: skip
+for _rows in ROWS:
+    _own = _rows.about.family
+    _RESTS_ON[_rows] = frozenset(each for each in Ability if each not in ROWS and each.about.family in (None, _own))
 
 
 class Lack(NamedTuple):

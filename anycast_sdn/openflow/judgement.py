@@ -48,6 +48,8 @@ _CORE = _needs(
     dec_ttl=_ROUTES,
     priority=_ROUTES,
     room=_INGRESS | _ROUTES,
+    rows=_INGRESS | _ROUTES,
+    all_rows=_ALL,
 )
 _EDGE = _CORE | _needs(
     two_tables=_ALL,
@@ -58,6 +60,7 @@ _EDGE = _CORE | _needs(
     match_port=_INGRESS | _ROUTES,
     set_macs=_ROUTES,
     deliver=_ROUTES,
+    edge_rows=_INGRESS | _ROUTES,
 )
 NEEDS: Mapping[Role, Needs] = {
     Role.CLIENT_EDGE: _EDGE
@@ -70,6 +73,7 @@ NEEDS: Mapping[Role, Needs] = {
         set=_CLIENTS,
         translate=_CLIENTS,
         flows=_CLIENTS,
+        edge_rows=_INGRESS | _ROUTES | _CLIENTS,
     ),
     Role.SERVER_EDGE: _EDGE
     | _needs(
@@ -82,6 +86,7 @@ NEEDS: Mapping[Role, Needs] = {
         group_set=_SERVICES,
         group_deliver=_SERVICES,
         room_for_groups=_SERVICES,
+        edge_rows=_INGRESS | _ROUTES | _SERVICES,
     ),
     Role.CORE: _CORE,
 }

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.lldp_passage import EFFECT, FINDING
 from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Severity, Subject
@@ -83,6 +84,7 @@ def reasons(
     yield from _of_storage(database, binding_log)
     for switch in controller.switches.values():
         yield from _of_switch(switch, counters, now)
+    yield from _of_lldp(controller)
     yield from _of_links(controller, now)
     yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
     yield from _of_servers(controller)
@@ -236,6 +238,18 @@ def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook)
 
 
 # ------------------------------------------------------------------------------ links
+
+
+def _of_lldp(controller: Controller) -> Iterator[Reason]:
+    for name in sorted(controller.discovery.passage.swallowing):
+        if controller.by_name[name].synchronised:
+            effect = (
+                f"{EFFECT[:1].upper()}{EFFECT[1:]}; with discovery: {{lldp: false}} all links are, and none is sent."
+            )
+            yield Reason(
+                "switch.degraded", Subject("switch", name), f"switch {name} {FINDING}", effect, Severity.WARNING,
+                about="lldp",
+            )  # fmt: skip
 
 
 def _of_links(controller: Controller, now: float) -> Iterator[Reason]:

@@ -16,6 +16,7 @@ from anycast_sdn.description.profile import Profile
 from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.simulation.network import SimulatedNetwork
+from anycast_sdn.views.reasons import reasons
 from anycast_sdn.views.switch_reports import switch_report, switch_reports
 
 DESCRIPTION = ("Acme", "Acme 9", "1.0", "None", "")
@@ -95,5 +96,8 @@ def test_that_a_switch_keeps_lldp_to_itself_is_shown_and_its_servers_are_served(
     without = {name: {each["feature"] for each in report(net, name)["without"]} for name in net.controller.by_name}
     named = [name for name, features in without.items() if "lldp" in features]
     assert named == ["ars2"]
+    (reason,) = reasons(net.controller, net.counters, (), "", net.now)
+    assert reason.sentence == "switch ars2 does not let LLDP through, although it answers"
+    assert reason.effect.startswith("Its links are used as the network file declares them, and go down with")
     ask(net)
     assert [binding.state for binding in bindings(net)] == [State.PINNED]

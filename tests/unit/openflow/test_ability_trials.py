@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from anycast_sdn.openflow.abilities import Ability
+from anycast_sdn.openflow.abilities import ROWS, Ability
 from anycast_sdn.openflow.ability_trials import AbilityTrial, ability_trials, lacks_of
 from anycast_sdn.openflow.fallbacks import SERVE
 from anycast_sdn.openflow.features import Features
@@ -57,7 +57,7 @@ one_table = of_rules(lambda rule: rule.table > 0, "flow-mod failed, bad table id
 
 # That there is a table is seen by any trial in it; what becomes of flows, when there are flows; the rest by packets.
 FOUND_OTHERWISE = {
-    Ability.TABLE, Ability.TWO_TABLES, Ability.FLOWS_IPV4, Ability.FLOWS_IPV6, Ability.PRIORITY,
+    Ability.TABLE, Ability.TWO_TABLES, Ability.FLOWS_IPV4, Ability.FLOWS_IPV6, *ROWS, Ability.PRIORITY,
     Ability.CHECKSUM_ICMPV6, Ability.ROOM, Ability.ROOM_FOR_GROUPS,
 }  # fmt: skip
 
