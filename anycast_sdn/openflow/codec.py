@@ -10,8 +10,9 @@ Rules are placed in the switch's tables by its layout.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 
 from os_ken.ofproto import nicira_ext
@@ -367,9 +368,18 @@ _DELETE_COOKIE = _delete_cookie_without_xid()
 # ------------------------------------------------------------------------------ requests
 
 
-def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
-    """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``."""
-    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
+def flow_stats_request(
+    datapath: Any,
+    table: int = ofp.OFPTT_ALL,
+    cookie: int = 0,
+    mask: int = 0,
+    fields: Mapping[str, object] = MappingProxyType({}),
+) -> Any:
+    """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``, and that match
+    these ``fields``, and perhaps others.
+    """
+    matched = parser.OFPMatch(**fields)
+    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, matched)
 
 
 def rules_request(switch: Any, request: RulesRequest) -> Any:

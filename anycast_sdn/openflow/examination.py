@@ -12,6 +12,7 @@ from dataclasses import replace
 from anycast_sdn.openflow.abilities import Lack, causes
 from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.connection import Connection
+from anycast_sdn.openflow.cookie_trial import CookieTrial
 from anycast_sdn.openflow.fallback_trials import FallbackTrials
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.packet_trials import PacketTrials
@@ -52,6 +53,13 @@ class Examination:
 
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
         self._features = replace(self._features, lacks=lacks)
+        if self._features.open_vswitch or CONFIRMATION in self._switch.unanswered:
+            self._take_cookies(())
+        else:
+            CookieTrial(self._switch, self._take_cookies).begin()
+
+    def _take_cookies(self, lacks: tuple[Lack, ...]) -> None:
+        self._features = replace(self._features, lacks=(*self._features.lacks, *lacks))
         if CONFIRMATION in self._switch.unanswered or not self._features.table_output:
             self._take_shown(())  # it is not known whether rules of probes are there, or no packet comes to them
             return

@@ -48,6 +48,7 @@ _CORE = _needs(
     dec_ttl=_ROUTES,
     priority=_ROUTES,
     room=_INGRESS | _ROUTES,
+    cookies=_ALL,
     rows=_INGRESS | _ROUTES,
     all_rows=_ALL,
 )

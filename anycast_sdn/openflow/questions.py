@@ -13,6 +13,7 @@ from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.cookie_trial import NO_COOKIES
 from anycast_sdn.openflow.examination import Examination
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
@@ -116,6 +117,8 @@ class Introduction:
 
     def _take_features(self, features: Features) -> None:
         self._features = features = replace(features, sizes=self._sizes)
+        if NO_COOKIES in features.lacks:
+            self._switch.send([DeleteEverything()])  # what trials have left, too: it is not known by its cookie
         if self._description:
             self._note_tried(Tried(self._description, features))
         self._ask_meter_features()

@@ -146,9 +146,9 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not features.open_vswitch
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [trial for trial in TRIALS.values() if not trial.extension]
-    # One stands behind all trials of what roles need, two behind rules and their packets, and two behind what there are
-    # fall-backs for.
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 5
+    # One stands behind all trials of what roles need, two behind rules and their packets, two behind what there are
+    # fall-backs for, and one behind the rule whose cookie is looked for.
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 6
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
