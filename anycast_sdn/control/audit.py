@@ -23,10 +23,12 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from anycast_sdn.control.next_hop_audit import NextHopAudit, cut_off
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, Fault, repaired
+from anycast_sdn.core.model import Address
 from anycast_sdn.engines.engine import Audit as FlowsAudit
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.reaction import Reaction
@@ -83,6 +85,7 @@ class Audit:
         # Of what was corrected and is still wrong: what was found instead, and by how many looks.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # by foreign cookie
+        self._next_hops = NextHopAudit()
 
     @property
     def _flows(self) -> FlowsAudit:
@@ -165,6 +168,17 @@ class Audit:
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
             events += self._record_repairs(ours.keys(), theirs.keys(), now)
         return Outcome(events=events)
+
+    def end_next_hops(self, wanted: Mapping[Address, GroupRule], found: Mapping[int, GroupRule], now: float) -> Outcome:
+        """Of a switch whose layout has such groups: those that it should hold, and all that it does hold."""
+        if not self._switch.synchronised:
+            return Outcome()
+        self._switch.cut_off = cut_off(wanted, self._switch.engine.flows)
+        repairs = self._next_hops.repairs(wanted, found)
+        self._doubtful |= self._next_hops.is_doubtful
+        wrong = [each.group.number for each in repairs if each.exists]
+        events = self._record_repairs([each.group.number for each in repairs], wrong, now)
+        return self._at_switch(Reaction([*repairs], events=events))
 
     def repair_some(self, most: int) -> tuple[Outcome, bool]:
         """The next ``most`` corrections that ``end`` has found to be due, if they still are → are there more?"""

@@ -19,6 +19,7 @@ from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.instead_of_meters import InsteadOfMeters
 from anycast_sdn.control.mirror import Mirror
 from anycast_sdn.control.neighbours import Neighbours
+from anycast_sdn.control.next_hop_audit import CutOff
 from anycast_sdn.control.packets import Packets
 from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
@@ -136,6 +137,7 @@ class ManagedSwitch:
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
+        self.cut_off = CutOff()  # known flows that have no next hop, where the controller does not get their packets
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
 
     def _keep_flows(self, before: ManagedSwitch) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
+from anycast_sdn.core.model import Address
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, kind_of
@@ -80,6 +81,13 @@ class Adapted:
     @property
     def groups(self) -> Mapping[int, GroupRule]:
         return self.layout.groups
+
+    @property
+    def next_hops(self) -> Mapping[Address, GroupRule]:
+        found = self.layout.next_hops
+        if not self.keeps_ttl:
+            return found
+        return {destination: _with_actions(group, _without_ttl) for destination, group in found.items()}
 
     def with_groups(self, messages: Iterable[Message]) -> Iterable[Message]:
         return self.layout.with_groups(messages)

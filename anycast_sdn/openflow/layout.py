@@ -41,6 +41,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from anycast_sdn.core.model import Address
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Message, Resubmit, Track, Unread, one_object
 
@@ -80,6 +81,10 @@ class Layout(Protocol):
     def groups(self) -> Mapping[int, GroupRule]:
         """Those that the switch holds besides the pipeline's."""
 
+    @property
+    def next_hops(self) -> Mapping[Address, GroupRule]:
+        """Those of them that rules of bindings name, by destination, as the switch should hold them."""
+
     def forget(self) -> None:
         """What the switch holds is no longer known: it is read anew."""
 
@@ -89,6 +94,7 @@ class _Stateless:
 
     names_next_hops = False
     groups: Mapping[int, GroupRule] = MappingProxyType({})
+    next_hops: Mapping[Address, GroupRule] = MappingProxyType({})
 
     def with_groups(self, messages: Iterable[Message]) -> Iterable[Message]:
         return messages

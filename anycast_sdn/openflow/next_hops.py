@@ -19,7 +19,7 @@ changes, a group is modified, and no rule.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.core.model import Address, Prefix
@@ -76,6 +76,12 @@ class NextHops(Shared):
         self._numbers: dict[Address, int] = {}
         self._next = FIRST_GROUP
         self.groups: dict[int, GroupRule] = {}  # of next hops, as the switch holds them
+
+    @property
+    def next_hops(self) -> Mapping[Address, GroupRule]:  # type: ignore[override]
+        """Empty until all that was there when it connected has been read."""
+        known = self._numbers.items() if self._is_read else ()
+        return {destination: self.groups[number] for destination, number in known if number in self.groups}
 
     # ---------------------------------------------------------------- rules and groups, one by one
 
@@ -156,6 +162,8 @@ class NextHops(Shared):
                 return self._routes.add(rule)
             case DeleteFlow(rule):
                 return self._routes.remove(rule)
+            case SetGroup(group, _) if group.number >= FIRST_GROUP:
+                return False  # it is put right (``control.next_hop_audit``)
             case SetGroup(group, _):
                 self._services[group.number] = self.group_on_switch(group)
                 return True

@@ -28,6 +28,7 @@ from anycast_sdn.core.slots import Spread
 from anycast_sdn.core.words import FAMILIES, counted, listed
 from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.graph import Graph
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.views.counters import Counters
 
 MAX_REASONS = 100  # in one answer, and of one kind
@@ -169,6 +170,21 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
         effect = f"{lacking.effect[:1].upper()}{lacking.effect[1:]}."
         yield Reason("switch.degraded", subject, f"switch {name} {lacking.sentence}", effect, Severity.WARNING,
                      about="groups" if lacking.table is None else f"table {lacking.table}")  # fmt: skip
+    if flows := switch.cut_off.flows:
+        first, *others = map(text, switch.cut_off.destinations)
+        to = first + (f" and {counted(len(others), 'other destination')}" if others else "")
+        yield Reason(
+            "switch.degraded", subject,
+            f"switch {name} drops the packets of {counted(flows, 'known flow')}: it has no next hop to {to}",
+            "With two tables it cannot report them, so their senders are not told. They go on when there is one again.",
+            Severity.WARNING, about="next hop",
+        )  # fmt: skip
+    if switch.share is Share.REST and suited(switch.features.tables).names_next_hops:
+        yield Reason(
+            "switch.degraded", subject, f"switch {name} has two tables, and is shared among the members of the cluster",
+            "Its known flows lose their next hops when routes change: end the sharing ('anycast-sdn cluster gather').",
+            about="shared",
+        )  # fmt: skip
     for question in sorted(switch.unanswered):
         sentence = f"switch {name} does not answer when asked for its {question}"
         effect = "Whether they are as they should be is not known."

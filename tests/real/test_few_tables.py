@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
 from few_tables import FewTables
-from support import TOPOLOGIES, Running, program
+from support import TOPOLOGIES, Running, program, until
 
 from anycast_sdn.description import reading
 
@@ -70,6 +71,39 @@ def test_a_controller_that_starts_anew_leaves_flows_on_few_tables_as_they_are(be
     assert network.flow("10.1.0.10", 20802)["translated"] == flow["translated"]
     assert network.rules_of(flow) == rules
     assert behind.groups() == groups
+
+
+def test_a_group_that_another_program_has_changed_or_deleted_is_put_right(behind: _Behind) -> None:
+    network = behind.network
+    if behind.tables != 2:
+        pytest.skip("with three tables no group names a next hop")
+    network.ask("c1", "198.18.0.1", "--source-port", 20803)
+    before = behind.groups()
+    number = next(line.split("group_id=")[1].split(",")[0] for line in before if "type=indirect" in line)
+    network.testbed.ofctl("mod-group", "edge", f"group_id={number},type=indirect,bucket=actions=drop")
+    assert behind.groups() != before
+    until(lambda: behind.groups() == before, "the group is as before", 30)
+    assert len(network.ask("c1", "198.18.0.1", "--source-port", 20803)) == 1
+
+
+def test_flows_without_a_next_hop_on_two_tables_are_told_until_they_have_one_again(behind: _Behind) -> None:
+    network = behind.network
+    if behind.tables != 2:
+        pytest.skip("with three tables such packets reach the controller")
+
+    def told() -> list[str]:
+        reasons = network.controller.rest("GET", "/healthz").body["reasons"]
+        return [reason["detail"] for reason in reasons if "no next hop" in reason["detail"]]
+
+    network.ask("c1", "198.18.0.1", "--source-port", 20804)
+    assert not told()
+    port = network.testbed.interface("edge", 1)
+    subprocess.run(["ip", "link", "set", port, "down"], check=True)
+    (sentence,) = until(told, "it is told", 30)
+    assert "has no next hop to 10.1.0.10" in sentence
+    subprocess.run(["ip", "link", "set", port, "up"], check=True)
+    until(lambda: network.ask("c1", "198.18.0.1", "--source-port", 20804), "c1 is back")
+    until(lambda: not any("10.1.0.10" in each for each in told()), "it is not cut off any more", 30)
 
 
 def test_nothing_that_such_a_switch_is_sent_is_refused(behind: _Behind) -> None:
