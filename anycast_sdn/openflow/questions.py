@@ -43,7 +43,8 @@ class Introduction:
     Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; ports stay as they are;
     meters are not used; groups are deleted, with the rules that need them.  If it does not list its rules, not even
     when asked again, all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all
-    later reports about them come after ``done``.
+    later reports about them come after ``done``.  Where that shows rules of other programs, they are deleted, and the
+    switch is examined once more without them.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Introduction:
         self._switch = switch
         self._requests = _ALL if flows else _WITHOUT_FLOWS
         self._meters = meters  # the highest number that is needed
-        self._features = known or Features(open_vswitch=False)
+        self._known = self._features = known or Features(open_vswitch=False)
         self._done = done
         self._tried = tried
         self._note_tried = note_tried
@@ -73,6 +74,7 @@ class Introduction:
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._foreign = False  # it holds rules of other programs
+        self._is_examined = False  # while it may have had such rules
         self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
@@ -99,9 +101,13 @@ class Introduction:
         elif manages:  # nothing can be tried out, where another controller is the master
             self._skip_trials()
         else:
-            self._switch.adapt(Features(keeps_ttl=self._switch.keeps_ttl))
-            found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
-            Examination(self._switch, *found, self._take_features).begin()
+            self._is_examined = True
+            self._examine()
+
+    def _examine(self) -> None:
+        self._switch.adapt(Features(keeps_ttl=self._switch.keeps_ttl))
+        found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
+        Examination(self._switch, *found, self._take_features).begin()
 
     def _take_sizes(self, sizes: Sizes) -> None:
         self._sizes = sizes
@@ -179,7 +185,16 @@ class Introduction:
             self._ask_some_flows(more)
             return
         self._found.had_others = self._foreign
+        if self._foreign and self._is_examined:
+            self._examine_again()
+            return
         self._done(self._switch, self._found, self._features, self._ports)
+
+    def _examine_again(self) -> None:
+        """Rules of other programs may have taken the packets of the examination; they are gone now."""
+        self._is_examined = False
+        self._features = replace(self._known, open_vswitch=self._features.open_vswitch)
+        self._examine()
 
     def _ask_again_or_empty(self) -> None:
         if self._may_ask_again:

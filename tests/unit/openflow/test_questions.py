@@ -309,3 +309,40 @@ def test_what_a_switch_refuses_of_what_its_roles_need_is_known_with_the_reason()
 def test_a_switch_that_refuses_nothing_for_this_reason_lacks_nothing(trials: Any) -> None:
     ((_, features, _),) = Dialogue(OTHER_SWITCH, trials).results
     assert features.lacks == ()
+
+
+# ------------------------------------------------------------------------------ rules of other programs
+
+
+class Occupied(Dialogue):
+    """Another program's rule drops all packets, until it is deleted; ``returns``: and then it is back."""
+
+    def __init__(self, returns: bool = False) -> None:
+        self._returns = returns
+        self._is_occupied = True
+        super().__init__({ofp.OFPMP_FLOW: as_flow_stats(FOREIGN)})
+
+    def _answer(self, kind: int, xid: int, body: bytes) -> None:
+        drops = kind == ofp.OFPT_PACKET_OUT and self._is_occupied
+        self._hides = {ofp.OFPT_PACKET_OUT} if drops else set()
+        super()._answer(kind, xid, body)
+        if kind == ofp.OFPT_FLOW_MOD and int.from_bytes(body[:8], "big") == FOREIGN.cookie and not self._returns:
+            self._is_occupied = False
+            self._answers = ANSWERS
+
+
+FOREIGN = FlowRule(Table.INGRESS, 9999, (), 0x77)
+
+
+def test_what_a_switch_is_taken_to_lack_because_of_rules_of_other_programs_is_tried_again_without_these() -> None:
+    ((found, features, _),) = Occupied().results
+    assert features.table_output
+    assert found.had_others
+
+
+def test_rules_of_other_programs_that_come_back_are_not_waited_for() -> None:
+    dialogue = Occupied(returns=True)
+    ((found, features, _),) = dialogue.results
+    assert not features.table_output
+    assert found.had_others
+    assert len(dialogue.noted) == 2
