@@ -11,7 +11,7 @@ their groups are removed at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 from os_ken.ofproto import ofproto_v1_3 as ofp
@@ -92,6 +92,11 @@ def ability_trials(ports: Sequence[int] = (1, 2)) -> Iterator[AbilityTrial]:
     for v6 in (False, True):
         yield from _matches(v6, ports[0])
         yield from _actions(v6, ports[0])
+
+
+@lru_cache(64)  # most switches have the same lowest ports
+def _trials_by(*ports: int) -> tuple[AbilityTrial, ...]:
+    return tuple(ability_trials(ports))
 
 
 def _plain(ports: Sequence[int]) -> Iterator[AbilityTrial]:
@@ -249,7 +254,7 @@ class AbilityTrials:
         self._done = done
         numbers = sorted(number for number in ports or {} if number < ofp.OFPP_MAX)
         numbers.sort(key=lambda number: (ports or {})[number])
-        self._trials = tuple(ability_trials(numbers[:2] or (1, 2)))
+        self._trials = _trials_by(*(numbers[:2] or (1, 2)))
         self._refused: dict[AbilityTrial, str] = {}  # why the first of its messages that was refused was
         self._left = sum(len(trial.messages) for trial in self._trials)
 

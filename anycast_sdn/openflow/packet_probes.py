@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -138,6 +139,7 @@ def _plans() -> Iterator[_Plan]:
         yield _Plan(v6, Table.ROUTES, UDP, Faults(*[Ability.PRIORITY] * 4), shadowed=True)
 
 
+@lru_cache(256)
 def _address(v6: bool, part: int, number: int) -> bytes:
     """``part``: of sources, destinations, and the new ones of each."""
     text = f"2001:db8:ffff:ffff::{part:x}:{number:x}" if v6 else f"192.0.2.{64 * part + number + 1}"
@@ -146,29 +148,48 @@ def _address(v6: bool, part: int, number: int) -> bytes:
 
 def _probe(number: int, plan: _Plan, layout: Layout, payload: bytes) -> PacketProbe:
     v6, table, protocol = plan[:3]
-    source, destination, new_source, new_destination = (_address(v6, part, number) for part in range(4))
+    source, destination = _ends(number, v6)
     ports = (_PORT, _SERVICE_PORT) if protocol in (TCP, UDP) else (0, 0)
     key = FlowKey(source, destination, protocol, *ports)
     sent = ip_packet(key, eth_src=_MAC, eth_dst=_OWN_MAC, payload=payload)
-    new = {"src": new_source, "dst": new_destination}
-    sets = tuple(SetField(f"{'ipv6' if v6 else 'ipv4'}_{end}", new[end]) for end in plan.sets)
-    macs = (SetField("eth_src", _OWN_MAC), SetField("eth_dst", _NEXT_MAC)) if plan.hop else ()
-    actions: tuple[Action, ...] = (*sets, *macs, *((DecTtl(),) if plan.hop else ()), _BACK)
+    wanted = _changed(sent, (*_sets(number, plan), *_macs(plan)), plan.hop)
+    plain = not (plan.sets or plan.hop or plan.shadowed)
+    rules = _rules(number, plan, tuple(_way(table, layout)))
+    return PacketProbe(v6, table, protocol, plan.faults, rules, sent, wanted, plain)
+
+
+@lru_cache(256)  # all of a few layouts: they are the same for each switch
+def _rules(number: int, plan: _Plan, tables: tuple[tuple[Table, Table], ...]) -> tuple[Message, ...]:
+    """``tables``: as ``_way`` has them."""
+    v6, table, ends = plan.v6, plan.table, _ends(number, plan.v6)
+    actions: tuple[Action, ...] = (*_sets(number, plan), *_macs(plan), *((DecTtl(),) if plan.hop else ()), _BACK)
     groups: tuple[Message, ...] = ()
     if plan.in_group:
         buckets = (Bucket(1, actions), Bucket(2, actions))
         groups = (SetGroup(GroupRule(_GROUP + number, buckets), exists=False),)
         actions = (ToGroup(_GROUP + number),)
-    ends = source, destination
-    way = [_onward(v6, ends, here, following) for here, following in _way(table, layout)]
+    way = [_onward(v6, ends, here, following) for here, following in tables]
     last = FlowRule(table, _PRIORITY, _match(v6, ends, table), _COOKIE, actions)
     rules: list[FlowRule] = [*way, last]
     if plan.shadowed:
         below = replace(last, actions=())
         rules = [*way, replace(below, priority=_PRIORITY - 2), last, replace(below, priority=_PRIORITY - 1)]
-    wanted = _changed(sent, (*sets, *macs), plan.hop)
-    plain = not (sets or plan.hop or plan.shadowed)
-    return PacketProbe(v6, table, protocol, plan.faults, (*groups, *map(AddFlow, rules)), sent, wanted, plain)
+    return (*groups, *map(AddFlow, rules))
+
+
+def _ends(number: int, v6: bool) -> tuple[bytes, bytes]:
+    """Source and destination of a probe's packet."""
+    return _address(v6, 0, number), _address(v6, 1, number)
+
+
+def _sets(number: int, plan: _Plan) -> tuple[SetField, ...]:
+    new = {"src": 2, "dst": 3}
+    family = "ipv6" if plan.v6 else "ipv4"
+    return tuple(SetField(f"{family}_{end}", _address(plan.v6, new[end], number)) for end in plan.sets)
+
+
+def _macs(plan: _Plan) -> tuple[SetField, ...]:
+    return (SetField("eth_src", _OWN_MAC), SetField("eth_dst", _NEXT_MAC)) if plan.hop else ()
 
 
 def _changed(frame: bytes, sets: Sequence[SetField], hop: bool) -> bytes:
