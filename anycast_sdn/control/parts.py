@@ -102,7 +102,7 @@ class Parts:
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
             choice_of=lambda group, is_v6: self.choices.number(switch, group, is_v6),
-            can_serve=lambda is_v6: self.by_name[switch].is_able(Role.CLIENT_EDGE, is_v6),
+            can_serve=lambda is_v6, protocol: self.by_name[switch].abilities.can_bind(is_v6, protocol),
             term=lambda: self.by_name[switch].term,
         )
 

@@ -2,7 +2,8 @@
 
 What it lacks is found by trials when it connects.  It may also accept what is tried, and refuse the rules of flows: a
 switch that has refused ``IN_A_ROW`` flows of a family, one after the other, is taken to refuse them all, so that they
-use up no addresses.  A full table says nothing about the next flow.
+use up no addresses.  A full table says nothing about the next flow, and a refused ping or flow of SCTP nothing about
+flows of TCP and UDP, which roles are about.
 """
 
 from __future__ import annotations
@@ -11,14 +12,24 @@ from collections.abc import Callable, Sequence
 
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.events import Event
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.model import Switch
 from anycast_sdn.engines.engine import Engine
-from anycast_sdn.openflow.abilities import Lack, of_family
+from anycast_sdn.openflow.abilities import Ability, Lack, of_family
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Judgement, Role, judge, roles
+from anycast_sdn.openflow.row import Table
 
 IN_A_ROW = 3
+# What is lacking for flows of one protocol alone: the abilities whose ``without`` says that these are refused.
+_PROTOCOLS = {
+    Ability.MATCH_SCTP: SCTP,
+    Ability.MATCH_ICMP_IPV4: ICMP,
+    Ability.MATCH_ICMP_IPV6: ICMPV6,
+    Ability.CHECKSUM_ICMPV6: ICMPV6,
+}
+_OF_CLIENTS = (None, Table.CLIENT_OUT, Table.CLIENT_IN)
 
 
 class RoleAbilities:
@@ -31,6 +42,7 @@ class RoleAbilities:
         self._known: Features | None = None  # that the following are about
         self._judgements: tuple[Judgement, ...] = ()
         self._able: dict[Role, frozenset[int]] = {}
+        self._lost_protocols: frozenset[int] = frozenset()
         self._look()
         self._popped = self._able
 
@@ -44,6 +56,10 @@ class RoleAbilities:
         """Can it carry out this role, if it has it?"""
         self._look()
         return (6 if v6 else 4) in self._able[role]
+
+    def can_bind(self, v6: bool, protocol: int) -> bool:
+        """Can it hold the rules of a client's flow?"""
+        return self.can(Role.CLIENT_EDGE, v6) and protocol not in self._lost_protocols
 
     def pop_changed(self) -> bool:
         """Can it carry out more or less since the last call?"""
@@ -63,6 +79,8 @@ class RoleAbilities:
             self._known = features
             self._judgements = tuple(judge(role, features, self._families) for role in self._roles)
             self._able = {role: judge(role, features).able for role in Role}
+            lacks = (lack.ability for lack in features.lacking if lack.logical in _OF_CLIENTS)
+            self._lost_protocols = frozenset(_PROTOCOLS[ability] for ability in lacks if ability in _PROTOCOLS)
 
 
 class Refusals:
@@ -90,6 +108,8 @@ class Refusals:
 
     def flow(self, flow: Binding, why: str) -> Lack | None:
         """Before the flow ends.  → what is found by that."""
+        if flow.key.protocol not in (TCP, UDP):
+            return None
         v6 = len(flow.translated) == 16
         served = any(self._is_served(number, v6) for number in self._between(self._last[v6], flow.number))
         self._in_a_row[v6] = 1 if served else self._in_a_row[v6] + (flow.number != self._last[v6])
@@ -102,4 +122,4 @@ class Refusals:
 
     def _is_served(self, number: int, v6: bool) -> bool:
         flow = self._engine.flows.by_number(number)
-        return flow is not None and (len(flow.translated) == 16) is v6
+        return flow is not None and (len(flow.translated) == 16) is v6 and flow.key.protocol in (TCP, UDP)

@@ -74,14 +74,14 @@ class ClientEdge:
         is_announced: Callable[[Prefix], bool] = lambda service: True,
         is_lost: Callable[[Address, str], bool] = lambda server, group: False,
         choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
-        can_serve: Callable[[bool], bool] = lambda is_v6: True,
+        can_serve: Callable[[bool, int], bool] = lambda is_v6, protocol: True,
         term: Callable[[], int] = int,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
         or has it failed for this group?  ``choice_of``: the number of the decision by which a new flow of a
-        group gets its server now, in a family.  ``can_serve``: may flows of a family begin at this switch?  ``term``:
-        see ``BindingNumbers``.
+        group gets its server now, in a family.  ``can_serve``: may flows of a family and a protocol begin
+        at this switch?  ``term``: see ``BindingNumbers``.
         """
         self.role = role
         self._random = random
@@ -363,7 +363,7 @@ class ClientEdge:
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:
         """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
-        if not self._can_serve(len(key.source) == 16):
+        if not self._can_serve(len(key.source) == 16, key.protocol):
             return Drop.SWITCH_UNABLE
         if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
@@ -388,7 +388,7 @@ class ClientEdge:
         None also if the switch would refuse it again.
         """
         former = self._ended.get(key, now)
-        if former is None or self.bindings.overlaps(key) or not self._can_serve(len(key.source) == 16):
+        if former is None or self.bindings.overlaps(key) or not self._can_serve(len(key.source) == 16, key.protocol):
             return None
         return former if self.addresses.pair_of(former.translated, now) == former.pair else None
 

@@ -178,9 +178,9 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "As for `client_full`: one port takes a large share of the pool.",
     ),
     "switch_unable": Meaning(
-        "A client began a flow of a family that its switch cannot carry out. The client gets an ICMP error, or a RST "
-        "to its SYN.",
-        "`anycast-sdn health` says what the switch lacks. Connect its clients to another switch, or update it.",
+        "A client began a flow of a family that its switch cannot carry out, or of SCTP or a ping although its switch "
+        "is known to refuse their rules. The client gets an ICMP error, or a RST to its SYN.",
+        "`anycast-sdn switches` says what the switch lacks. Connect its clients to another switch, or update it.",
     ),
     "server_lost": Meaning(
         "A packet of a TCP connection came after its server was lost (`freed`), or after the deadline of a drain. Its "

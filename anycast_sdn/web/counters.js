@@ -34,7 +34,7 @@ export const COUNTERS = {
   "server_lost": "A packet of a TCP connection came after its server was lost (`freed`), or after the deadline of a drain. Its client is sent a RST, and so is its server if that has sent it: each switch answers up to 1,000 a second of these packets, and 2,000 at once.",
   "shed": "A first packet or first reply waited longer than `limits.wait_ms`, and was dropped. Clients send again.",
   "stranger_reply": "The source of a reply is not a server of the flow's group, or not the server to which the flow is pinned (M17).",
-  "switch_unable": "A client began a flow of a family that its switch cannot carry out. The client gets an ICMP error, or a RST to its SYN.",
+  "switch_unable": "A client began a flow of a family that its switch cannot carry out, or of SCTP or a ping although its switch is known to refuse their rules. The client gets an ICMP error, or a RST to its SYN.",
   "unreported": "With the engine conntrack, a copy of a packet that was to tell the controller of a flow which the switch has begun by itself was lost. The flow goes on, but no listing, log or count has it.",
   "unsupported_protocol": "The checksum of the protocol covers the addresses, and no switch corrects it: DCCP, AH, Mobility Header, UDP-Lite, HIP. The client gets an ICMP error.",
   "arp_mac_mismatch": "The sender's MAC in an ARP packet differs from the source MAC of its frame.",

@@ -5,13 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import replace
 
+import pytest
 from scenes import SERVICE, ask, bindings, client_edge, drops, errors, managed, network, served_by, topology, web
 
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import UDP, Prefix
+from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Prefix
 from anycast_sdn.core.selection import Exclusion
 from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Elements, Profile
+from anycast_sdn.description.profiles import PROFILES
 from anycast_sdn.openflow.judgement import Role
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.simulation.network import SimulatedNetwork
@@ -81,6 +83,59 @@ def test_refused_flows_give_their_addresses_back_and_after_three_in_a_row_the_fa
     assert told == [f"{says}; new {lost} flows of its clients are refused"]
     ask(net, service=SERVICE[not v6], protocol=UDP, port=40000)
     assert len(bindings(net)) == 1, "the other family goes on"
+
+
+PING = {False: ICMP, True: ICMPV6}
+NO_SCTP = Profile(refuse=(Elements(match=("sctp_src", "sctp_dst")),))
+NO_PINGS = Profile(refuse=(Elements(match=("icmpv4_type", "icmpv6_type"), tables=(Table.CLIENT_OUT, Table.CLIENT_IN)),))
+BAD_CHECKSUM = Profile(wrong=("icmpv6_checksum",))
+
+
+def ask_of(net, v6, protocol):
+    """Three flows of this protocol, and one each of UDP and TCP."""
+    for number in range(3):
+        ask(net, service=SERVICE[v6], protocol=protocol, port=40000 + number if protocol == SCTP else number)
+    for each in (UDP, TCP):
+        ask(net, service=SERVICE[v6], protocol=each, port=40000)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "profile"),
+    [(SCTP, NO_SCTP), (SCTP, PROFILES["extreme-s-series"]), (ICMP, NO_PINGS)],
+    ids=["SCTP", "SCTP, a product", "pings"],
+)
+def test_flows_of_a_protocol_that_the_switch_is_known_to_refuse_are_refused_and_others_are_served(
+    build, v6, protocol, profile
+):
+    net = build("figure1", "as2", switch={"profiles": {"arh1": profile}})
+    of = PING[v6] if protocol == ICMP else protocol
+    ask_of(net, v6, of)
+    assert {flow.key.protocol for flow in bindings(net)} == {UDP, TCP}
+    assert drops(net, "arh1")["switch_unable"] == 3
+    assert drops(net, "arh1").get("rule_refused", 0) == 0, "the switch is not sent what it would refuse"
+    assert errors(net.host("h1")) == [(1, 0) if v6 else (3, 1)] * 3
+    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+
+
+def test_services_are_not_pinged_over_ipv6_where_the_switch_spoils_the_checksums(build):
+    net = build("figure1", "as2", switch={"profiles": {"arh1": BAD_CHECKSUM}})
+    ask_of(net, True, ICMPV6)
+    assert {flow.key.protocol for flow in bindings(net)} == {UDP, TCP}
+    assert drops(net, "arh1")["switch_unable"] == 3
+    ask(net, service=SERVICE[False], protocol=ICMP, port=0)
+    assert ICMP in {flow.key.protocol for flow in bindings(net)}, "those of IPv4 are right"
+
+
+@pytest.mark.parametrize(("protocol", "profile"), [(SCTP, NO_SCTP), (ICMP, NO_PINGS)], ids=["SCTP", "pings"])
+def test_refused_rules_of_pings_and_sctp_that_no_trial_has_foreseen_take_no_role_from_the_switch(
+    build, v6, protocol, profile
+):
+    net = build("figure1", "as2")
+    with playing(net, "arh1", profile):
+        ask_of(net, v6, PING[v6] if protocol == ICMP else protocol)
+    assert drops(net, "arh1")["rule_refused"] == 3
+    assert {flow.key.protocol for flow in bindings(net)} == {UDP, TCP}
+    assert not health(net, "arh1")
 
 
 def test_a_flow_that_is_carried_out_in_between_keeps_the_family(build, v6):
