@@ -8,7 +8,8 @@ No port is involved: packets come from the controller and go there.  They have a
 (TEST-NET-1, RFC 5737, and the last part of 2001:db8::/32, RFC 3849), and rules of their own above all others.
 
 A packet that does not come back shows something only if another one does: one that is changed in no way comes back
-from the same table.  Where none comes back at all, nothing is known.
+from the same table.  Where none comes back at all, nothing is known; where the first table sends back those of one
+family alone, it does not match the other one.
 """
 
 from __future__ import annotations
@@ -231,7 +232,10 @@ def _found(back: Mapping[PacketProbe, bytes | None], layout: Layout) -> Iterator
     plain = {(probe.v6, probe.table): frame is not None for probe, frame in back.items() if probe.plain}
     for probe, frame in back.items():
         if not plain.get((probe.v6, Table.INGRESS)):
-            continue  # of this family nothing comes back: nothing is known
+            is_first = probe.plain and probe.table is Table.INGRESS
+            if is_first and plain.get((not probe.v6, Table.INGRESS)):
+                yield _lack(probe.faults.lost, NO_ANSWER, probe.table, layout)
+            continue  # of this family nothing comes back: nothing else is known
         if frame is None and probe.plain:
             way = [before for before, _ in _way(probe.table, layout)]
             if way and not any(plain.get((v6, probe.table)) for v6 in (False, True)):

@@ -166,6 +166,18 @@ def test_where_only_one_family_comes_back_the_other_is_not_matched() -> None:
     assert lacks_shown(back, FIVE_TABLES) == (Lack(Ability.MATCH_IPV6, 2, NO_ANSWER, Table.SERVICE),)
 
 
+@pytest.mark.parametrize("v6", [False, True], ids=["IPv4", "IPv6"])
+def test_where_nothing_of_a_family_comes_back_and_the_other_one_does_it_is_not_matched(v6: bool) -> None:
+    back = {probe: None if probe.v6 is v6 else probe.wanted for probe in PROBES}
+    lacks = lacks_shown(back, FIVE_TABLES)
+    assert lacks == (Lack(Ability.MATCH_IPV6 if v6 else Ability.MATCH_IPV4, 0, NO_ANSWER, Table.INGRESS),)
+    assert [judge(role, Features(lacks=lacks)).able for role in Role] == [frozenset((4,) if v6 else (6,))] * 3
+
+
+def test_of_a_family_whose_rules_were_refused_packets_show_nothing() -> None:
+    assert lacks_shown({probe: probe.wanted for probe in PROBES if not probe.v6}, FIVE_TABLES) == ()
+
+
 def test_rules_of_lower_priority_before_and_after_do_not_catch_the_packet() -> None:
     back = {probe: None if probe.faults.lost is Ability.PRIORITY else probe.wanted for probe in PROBES}
     assert {lack.ability for lack in lacks_shown(back, FIVE_TABLES)} == {Ability.PRIORITY}
