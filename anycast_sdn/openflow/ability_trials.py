@@ -3,9 +3,12 @@
 There is a trial for each part of a row (a kind of match, of action, of instruction), and one for a row with all its
 parts, since a switch may take each of them and refuse them together.
 
-No packet matches these rules, but for ARP and neighbour discovery at one port, for as long as the switch needs to
-answer: all others are for addresses that no packet has, 0.0.0.0, :: and those in 240.0.0.0/24 and 100::/64.  They and
+No packet matches these rules: they are for addresses that no host has, in 240.0.0.0/24 and 100::/64, and those for
+ARP and neighbour discovery for a port that the switch has not.  Only a switch that refuses such a port is tried with
+one of its own, and sends its neighbours to the controller for as long as it needs to answer.  Rules of trials and
 their groups are removed at once.
+
+0.0.0.0 and :: would not do: hosts without an address send from there (DHCP; duplicate address detection, MLD).
 """
 
 from __future__ import annotations
@@ -53,8 +56,9 @@ from anycast_sdn.openflow.rules import (
 _COOKIE = 0xA17C_FF00_0000_0002
 _GROUP = 0xFFFF_FE00  # the first of those for trials; the method's own are far below
 _MAC = bytes.fromhex("02ac00f7a603")  # nobody's
-_HOSTS = Prefix.host(bytes(4)), Prefix.host(bytes(16))  # of no packet: they are nobody's destination
 _NETS = Prefix.parse("240.0.0.0/24"), Prefix.parse("100::/64")  # of no packet (RFC 1112 §4, RFC 6666)
+_HOSTS = Prefix.parse("240.0.0.1/32"), Prefix.parse("100::1/128")  # likewise
+_NO_PORT = 0xFEFF  # the highest that Open vSwitch takes: no bridge has so many
 _NEXT = {
     Table.INGRESS: Table.CLIENT_OUT,
     Table.CLIENT_OUT: Table.SERVICE,
@@ -78,25 +82,29 @@ _ABOUT_REQUEST = error_words(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_EPERM).partition(
 
 
 class AbilityTrial(NamedTuple):
-    """``messages``, in order, are all accepted by a switch that has the ability."""
+    """``messages``, in order, are all accepted by a switch that has the ability.
+
+    ``instead``: what is tried if one of them is refused, and decides then.
+    """
 
     ability: Ability
     table: Table | None
     messages: tuple[Message, ...]
+    instead: tuple[Message, ...] = ()
 
 
-def ability_trials(ports: Sequence[int] = (1, 2)) -> Iterator[AbilityTrial]:
-    """``ports``: two of the switch's, or one."""
+def ability_trials(ports: Sequence[int] = (1, 2), no_port: int = _NO_PORT) -> Iterator[AbilityTrial]:
+    """``ports``: two of the switch's, or one; ``no_port``: the number of none."""
     yield from _plain(ports)
     yield from _groups(ports)
     for v6 in (False, True):
-        yield from _matches(v6, ports[0])
+        yield from _matches(v6, ports[0], no_port)
         yield from _actions(v6, ports[0])
 
 
 @lru_cache(64)  # most switches have the same lowest ports
-def _trials_by(*ports: int) -> tuple[AbilityTrial, ...]:
-    return tuple(ability_trials(ports))
+def _trials_by(ports: tuple[int, ...], no_port: int) -> tuple[AbilityTrial, ...]:
+    return tuple(ability_trials(ports, no_port))
 
 
 def _plain(ports: Sequence[int]) -> Iterator[AbilityTrial]:
@@ -138,7 +146,7 @@ def _groups(ports: Sequence[int]) -> Iterator[AbilityTrial]:
         yield AbilityTrial(of_family("group_deliver", v6), None, (whole,))
 
 
-def _matches(v6: bool, port: int) -> Iterator[AbilityTrial]:
+def _matches(v6: bool, port: int, no_port: int) -> Iterator[AbilityTrial]:
     host, net = _HOSTS[v6], _NETS[v6]
     in_port = Field("in_port", port)
     for table in (*_NEXT, Table.ROUTES):
@@ -146,10 +154,8 @@ def _matches(v6: bool, port: int) -> Iterator[AbilityTrial]:
         yield _rule(of_family("match_prefix", v6), table, v6, _from(table, v6, net))
     for table in (Table.INGRESS, Table.CLIENT_OUT, Table.ROUTES):
         yield _rule(of_family("match_port", v6), table, v6, (in_port, *_from(table, v6, net)))
-    neighbour = (Field("ip_proto", ICMPV6), Field("icmpv6_type", NEIGHBOUR_SOLICITATION)) if v6 else ()
-    kind = eth_type(True) if v6 else Field("eth_type", ETH_ARP)
-    rule = FlowRule(Table.INGRESS, 1, match(in_port, kind, *neighbour), _COOKIE, _PUNT)
-    yield AbilityTrial(of_family("match_neighbour", v6), Table.INGRESS, (AddFlow(rule),))
+    nowhere, here = _neighbours(v6, no_port), _neighbours(v6, port)
+    yield AbilityTrial(of_family("match_neighbour", v6), Table.INGRESS, (nowhere,), (here,))
     ends = source_in(host), destination_in(host)
     name, protocol = ("icmpv6_type", ICMPV6) if v6 else ("icmpv4_type", ICMP)
     error = min(ICMPV6_ERRORS if v6 else ICMP_ERRORS)
@@ -158,8 +164,8 @@ def _matches(v6: bool, port: int) -> Iterator[AbilityTrial]:
         yield AbilityTrial(of_family("match_flow", v6), table, tuple(flows))
         of_icmp = Field("ip_proto", protocol)
         ping = _message(table, v6, (*ends, of_icmp, Field(name, ECHO_REQUEST[protocol])))
-        here = (in_port,) if table is Table.CLIENT_OUT else ()
-        errors = _message(table, v6, (destination_in(net), of_icmp, Field(name, error), *here))
+        at_port = (in_port,) if table is Table.CLIENT_OUT else ()
+        errors = _message(table, v6, (destination_in(net), of_icmp, Field(name, error), *at_port))
         yield AbilityTrial(of_family("match_icmp", v6), table, (ping, errors))
     width = 16 if v6 else 4
     part = Field("ipv6_src" if v6 else "ipv4_src", bytes(width), (PARTS - 1).to_bytes(width, "big"))
@@ -182,6 +188,13 @@ def _actions(v6: bool, port: int) -> Iterator[AbilityTrial]:
 
 
 # ------------------------------------------------------------------------------ parts of rules
+
+
+def _neighbours(v6: bool, port: int) -> Message:
+    """What sends ARP, or neighbour solicitations, from this port to the controller."""
+    solicitations = (eth_type(True), Field("ip_proto", ICMPV6), Field("icmpv6_type", NEIGHBOUR_SOLICITATION))
+    neighbours = solicitations if v6 else (Field("eth_type", ETH_ARP),)
+    return AddFlow(FlowRule(Table.INGRESS, 1, match(Field("in_port", port), *neighbours), _COOKIE, _PUNT))
 
 
 def _message(
@@ -254,22 +267,33 @@ class AbilityTrials:
         self._done = done
         numbers = sorted(number for number in ports or {} if number < ofp.OFPP_MAX)
         numbers.sort(key=lambda number: (ports or {})[number])
-        self._trials = _trials_by(*(numbers[:2] or (1, 2)))
+        no_port = next(number for number in range(_NO_PORT, 0, -1) if number not in numbers)
+        self._trials = _trials_by(tuple(numbers[:2]) or (1, 2), no_port)
         self._refused: dict[AbilityTrial, str] = {}  # why the first of its messages that was refused was
-        self._left = sum(len(trial.messages) for trial in self._trials)
+        self._left = 0  # so many messages are being tried
+        self._may_try_instead = True
 
     def begin(self) -> None:
-        self._switch.try_all(
-            [(message, partial(self._take, trial)) for trial in self._trials for message in trial.messages]
-        )
+        self._try([(message, trial) for trial in self._trials for message in trial.messages])
+
+    def _try(self, attempts: Sequence[tuple[Message, AbilityTrial]]) -> None:
+        self._left = len(attempts)
+        self._switch.try_all([(message, partial(self._take, trial)) for message, trial in attempts])
 
     def _take(self, trial: AbilityTrial, taken: bool | None, why: str) -> None:
         if why and (taken is False or not why.startswith((*_PASSING, _ABOUT_REQUEST))):
             self._refused.setdefault(trial, why)
         self._left -= 1
-        if not self._left:
-            self._switch.send([DeleteCookie(_COOKIE), *self._groups_there()])
-            self._done(lacks_of(self._refused, self._switch.layout))
+        if self._left:
+            return
+        again = [trial for trial in self._refused if trial.instead and self._may_try_instead]
+        self._may_try_instead = False
+        if again:
+            self._refused = {trial: why for trial, why in self._refused.items() if trial not in again}
+            self._try([(message, trial) for trial in again for message in trial.instead])
+            return
+        self._switch.send([DeleteCookie(_COOKIE), *self._groups_there()])
+        self._done(lacks_of(self._refused, self._switch.layout))
 
     def _groups_there(self) -> Iterator[Message]:
         """What deletes the groups that were accepted: a switch without groups would refuse that, too."""

@@ -35,7 +35,8 @@ from anycast_sdn.openflow.rules import (
 
 BACK_S = 3.0  # within which a packet passes the tables, also of a slow switch
 _COOKIE = 0xA17C_FF00_0000_0003
-_NO_PACKET = match(eth_type(False), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4)))
+_NOBODY, _NOBODY_ELSE = packed("240.0.0.1"), packed("240.0.0.2")  # RFC 1112 §4: no host can have them
+_NO_PACKET = match(eth_type(False), Field("ipv4_src", _NOBODY), Field("ipv4_dst", _NOBODY))
 
 
 class FallbackTrial(NamedTuple):
@@ -51,13 +52,13 @@ def _rule(table: Table, idle_s: int = 0, notify: bool = False) -> FlowRule:
 
 # A packet that no host sends, and the rule that sends it back.
 _FRAME = builders.ip_packet(
-    FlowKey(packed("192.0.2.1"), packed("192.0.2.2"), UDP, 9, 9), eth_src=bytes.fromhex("02ac00f7a603"),
+    FlowKey(_NOBODY, _NOBODY_ELSE, UDP, 9, 9), eth_src=bytes.fromhex("02ac00f7a603"),
     eth_dst=bytes.fromhex("02ac00f7a604"),
 )  # fmt: skip
 _THROUGH = PacketOut(_FRAME, OFPP_CONTROLLER, (Output(OFPP_TABLE),))
 _BACK = FlowRule(
-    Table.INGRESS, 3000, match(eth_type(False), source_in(Prefix.parse("192.0.2.1/32")),
-    destination_in(Prefix.parse("192.0.2.2/32"))), _COOKIE, (Output(OFPP_CONTROLLER),),
+    Table.INGRESS, 3000, match(eth_type(False), source_in(Prefix.host(_NOBODY)),
+    destination_in(Prefix.host(_NOBODY_ELSE))), _COOKIE, (Output(OFPP_CONTROLLER),),
 )  # fmt: skip
 _REPORTED = _rule(Table.CLIENT_IN, notify=True)
 

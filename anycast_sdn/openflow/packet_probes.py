@@ -4,8 +4,9 @@ A packet goes through the pipeline as far as one table, is changed there as the 
 controller, which compares it with what it has to be.  So wrong checksums are found, and actions that are accepted and
 not carried out, which no error message tells.
 
-No port is involved: packets come from the controller and go there.  They have addresses that are in no network
-(TEST-NET-1, RFC 5737, and the last part of 2001:db8::/32, RFC 3849), and rules of their own above all others.
+No port is involved: packets come from the controller and go there.  They have addresses that no host can have (in
+240.0.0.0/16, RFC 1112 §4, and 100::/64, RFC 6666), and rules of their own above all others.  Those for documentation
+would not do: testbeds use them.
 
 A packet that does not come back shows something only if another one does: one that is changed in no way comes back
 from the same table.  Where none comes back at all, nothing is known; where the first table sends back those of one
@@ -143,7 +144,7 @@ def _plans() -> Iterator[_Plan]:
 @lru_cache(256)
 def _address(v6: bool, part: int, number: int) -> bytes:
     """``part``: of sources, destinations, and the new ones of each."""
-    text = f"2001:db8:ffff:ffff::{part:x}:{number:x}" if v6 else f"192.0.2.{64 * part + number + 1}"
+    text = f"100::{part:x}:{number + 1:x}" if v6 else f"240.0.{part}.{number + 1}"
     return packed(text)
 
 

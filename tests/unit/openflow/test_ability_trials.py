@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
-from anycast_sdn.openflow.abilities import ROWS, Ability
-from anycast_sdn.openflow.ability_trials import AbilityTrial, ability_trials, lacks_of
+from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.prefixes import special
+from anycast_sdn.openflow.abilities import ROWS, Ability, Lack
+from anycast_sdn.openflow.ability_trials import AbilityTrial, AbilityTrials, ability_trials, lacks_of
+from anycast_sdn.openflow.connection import Connection
+from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.fallbacks import SERVE
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import NEEDS, TWO_TABLES_NEED, Judgement, Role, judge, remarks
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.packet_probes import packet_probes
 from anycast_sdn.openflow.row import Table
-from anycast_sdn.openflow.rules import AddFlow, DecTtl, FlowRule, Message, Output, SetField, SetGroup, ToGroup
+from anycast_sdn.openflow.rules import (
+    AddFlow,
+    DecTtl,
+    DeleteCookie,
+    Field,
+    FlowRule,
+    Message,
+    Output,
+    SetField,
+    SetGroup,
+    ToGroup,
+)
 
 Refuses = Callable[[Message], str]  # why; empty: it takes it
 
@@ -208,14 +225,85 @@ def test_with_three_tables_the_switchs_own_tables_are_told() -> None:
     assert {lack.table for lack in found.lacks} == {1}
 
 
-def test_trials_match_no_packet_but_neighbours() -> None:
-    for trial in ability_trials():
-        for message in trial.messages:
-            if isinstance(message, AddFlow) and "neighbour" not in trial.ability.value:
-                addresses = [field for field in message.rule.match if field.name.startswith(("ipv4_", "ipv6_"))]
-                harmless = [each for each in addresses if isinstance(each.value, bytes) and each.mask is None]
-                unused = [each for each in addresses if each.mask and each.value in (b"\xf0\0\0\0", b"\1" + bytes(15))]
-                assert harmless or unused, trial
+NOBODY = Prefix.parse("240.0.0.0/4"), Prefix.parse("100::/64")  # `check` lets no network have them
+OTHERS = [trial.message for trial in fallback_trials()] + [
+    rule for probe in packet_probes(FIVE_TABLES, b"nonce") for rule in probe.rules
+]  # fmt: skip
+
+
+def matches_nobody(rule: FlowRule, ports: Mapping[int, bool]) -> bool:
+    """By an address or a prefix that no host has, or a port that is not there."""
+    for field in rule.match:
+        if field.name.startswith(("ipv4_", "ipv6_")) and any(field.value in each for each in NOBODY):
+            return True
+        if field.name == "in_port" and field.value not in ports:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("message", [*(message for trial in ability_trials() for message in trial.messages), *OTHERS])
+def test_no_packet_matches_a_rule_of_trials_also_none_of_a_host_without_an_address(message: Message) -> None:
+    """0.0.0.0 and :: are the sources of DHCP DISCOVER, of duplicate address detection and of MLD."""
+    if isinstance(message, AddFlow):
+        assert matches_nobody(message.rule, {1: True, 2: True})
+
+
+@pytest.mark.parametrize("prefix", NOBODY)
+def test_no_network_has_the_addresses_of_trials(prefix: Prefix) -> None:
+    assert special(prefix)
+
+
+class Switch:
+    """``refuses``: what it does not take."""
+
+    layout = FIVE_TABLES
+
+    def __init__(self, refuses: Callable[[FlowRule], bool], ports: Mapping[int, bool]) -> None:
+        self._refuses = refuses
+        self.taken: list[FlowRule] = []
+        self.sent: list[Message] = []
+        self.lacks: tuple[Lack, ...] = ()
+        AbilityTrials(cast("Connection", self), self._done, ports).begin()
+
+    def try_all(self, attempts: Sequence[tuple[Message, Callable[[bool, str], None]]]) -> None:
+        for message, result in attempts:
+            takes = not isinstance(message, AddFlow) or not self._refuses(message.rule)
+            if takes and isinstance(message, AddFlow):
+                self.taken.append(message.rule)
+            result(takes, "" if takes else "bad match, bad value")
+
+    def send(self, messages: Iterable[Message]) -> None:
+        self.sent += messages
+
+    def _done(self, lacks: tuple[Lack, ...]) -> None:
+        self.lacks = lacks
+
+
+PORTS = {1: True, 7: False, 0xFEFF: True}
+
+
+def ports_of(rule: FlowRule) -> set[object]:
+    return {field.value for field in rule.match if field.name == "in_port"}
+
+
+def test_neighbours_are_tried_at_a_port_that_the_switch_has_not() -> None:
+    switch = Switch(lambda rule: False, PORTS)
+    assert switch.lacks == ()
+    assert all(matches_nobody(rule, PORTS) for rule in switch.taken)
+
+
+def test_a_switch_that_refuses_ports_that_it_has_not_is_tried_with_one_that_is_down_and_lacks_nothing() -> None:
+    switch = Switch(lambda rule: not ports_of(rule) <= PORTS.keys(), PORTS)
+    assert switch.lacks == ()
+    neighbours = [rule for rule in switch.taken if not matches_nobody(rule, PORTS)]
+    assert [ports_of(rule) for rule in neighbours] == [{7}, {7}]
+    assert sum(isinstance(message, DeleteCookie) for message in switch.sent) == 1
+
+
+def test_a_switch_that_cannot_match_neighbours_lacks_that_and_has_no_such_rule() -> None:
+    switch = Switch(lambda rule: "icmpv6_type" in fields(rule) or Field("eth_type", 0x0806) in rule.match, PORTS)
+    assert {Ability.MATCH_NEIGHBOUR_IPV4, Ability.MATCH_NEIGHBOUR_IPV6} <= {lack.ability for lack in switch.lacks}
+    assert all(matches_nobody(rule, PORTS) for rule in switch.taken)
 
 
 def test_each_trial_is_in_a_table_of_the_pipeline() -> None:
