@@ -124,7 +124,7 @@ class FallbackTrials:
         return True
 
     def _miss_packet(self) -> None:
-        self._is_back = False
+        self._is_back = bool(self._is_back)  # it may be there, while the report is still waited for
         self._end()
 
     def _take_report(self, reported: bool) -> None:

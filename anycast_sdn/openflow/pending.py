@@ -27,7 +27,7 @@ from anycast_sdn.openflow.decoding import BadMessage
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
 TRIAL_S = 0.02  # more for each message that is tried: hardware may write 50 rules a second
 PROBE_S = 2.0
-REPORT_S = 1.0
+REPORT_S = ANSWER_S  # a switch that is late with all else is with this
 PART = 64  # bytes that are added to the size of each part, so that their number is bounded as well
 LATE_ANSWERS = 256  # questions past their deadline whose answers are still accepted, and ignored
 

@@ -11,7 +11,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.adapted import adapted
-from anycast_sdn.openflow.fallback_trials import fallback_trials
+from anycast_sdn.openflow.fallback_trials import FallbackTrials, fallback_trials
 from anycast_sdn.openflow.fallbacks import FALLBACKS, fallbacks, needs_sweep
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
@@ -19,7 +19,7 @@ from anycast_sdn.openflow.pipeline import cookie, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import AddFlow, DecTtl, FlowRule, Output
 from tests.unit.openflow.test_questions import OTHER_SWITCH, Dialogue
-from tests.unit.switch_end import error
+from tests.unit.switch_end import Peer, error, in_trials, message
 
 ROUTE = entries.route(Prefix.parse("10.2.0.0/24"), 3)
 _FLOW_MOD = struct.Struct("!QQBBHHHIIIH")  # OF 1.3.5 §7.3.4.1
@@ -91,6 +91,34 @@ def test_what_a_switch_lacks_is_found(lacks: dict[str, Any], features: set[str])
     result = found(Unable(**lacks))
     assert {name for name in of_fallbacks if not getattr(result, name)} == features
     assert needs_sweep(result) is bool(features - {"expired_reports", "table_output"})
+
+
+class Late(Peer):
+    """A switch that does everything, so many seconds late."""
+
+    def __init__(self, late_s: float) -> None:
+        super().__init__()
+        found: list[Features] = []
+        waiting: list[tuple[float, bytes]] = []
+        FallbackTrials(self.connection, Features(open_vswitch=False), found.append).begin()
+        for _ in range(80):
+            for kind, xid, body in self.sent():
+                barrier = message(ofp.OFPT_BARRIER_REPLY, b"", xid) if kind == ofp.OFPT_BARRIER_REQUEST else b""
+                echo = message(ofp.OFPT_ECHO_REPLY, body, xid) if kind == ofp.OFPT_ECHO_REQUEST else b""
+                answers = (barrier, echo, in_trials(kind, body))
+                waiting += [(self.now + late_s, answer) for answer in answers if answer]
+            while waiting and waiting[0][0] <= self.now:
+                self.say(waiting.pop(0)[1])
+            self.now += 0.25
+            self.connection.tick(self.now)
+        (self.features,) = found
+
+
+@pytest.mark.parametrize("late_s", [0.0, 1.0, 2.0])
+def test_what_a_switch_does_late_it_does(late_s: float) -> None:
+    features = Late(late_s).features
+    assert not needs_sweep(features)
+    assert not list(fallbacks(features, of_flows=True))
 
 
 def test_rules_of_these_trials_belong_to_no_row() -> None:
