@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, Protocol, TypeAlias
 
@@ -26,7 +26,7 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1,
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
     10, 13, 14, 18, 19, 20, 21,
 )  # fmt: skip
-_FLOW_REMOVED = 11
+_FLOW_REMOVED, _GROUP_MOD, _METER_MOD = 11, 15, 29
 DESCRIPTION, FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 0, 1, 2, 7, 10, 11, 13
 ADD, DELETE, DELETE_STRICT = 0, 3, 4
 ALL_TABLES = 0xFF
@@ -42,6 +42,9 @@ _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FEATURES = Struct("!QIBB2xII")
 _PORT = Struct("!I4x6s2x16sIIIIIIII")
 _PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
+_LISTED = Struct("!H2xI")  # a change of a group or meter begins with its command and number
+_DELETE_LISTED, _ALL_LISTED = 2, 0xFFFFFFFC  # all groups; all meters have a higher one
+_MAX_METER = 200_000  # as Open vSwitch says
 _REPLY_SIZE = 60000  # of one part of a multipart reply
 _READ_SIZE = 1 << 18
 _VIEWS = 3  # masks that a controller uses by turns
@@ -73,6 +76,7 @@ class EmulatedSwitch:
         self.dpid = dpid
         self.load: Load | None = None
         self.rules = Rules(remember)
+        self._listed: dict[int, dict[int, bytes]] = {GROUP_DESC: {}, METER_CONFIG: {}}  # by number
         self.links: dict[int, tuple[EmulatedSwitch, int]] = {}  # port → the switch there, and its port
         self.introduced = False  # the controller has asked for the ports, which ends OS-Ken's handshake
         self._ports = ports
@@ -172,6 +176,8 @@ class EmulatedSwitch:
             yield from self._multipart(xid, message)
         elif kind == FLOW_MOD:
             yield from self.rules.take(message)
+        elif kind in (_GROUP_MOD, _METER_MOD):
+            self._list(self._listed[GROUP_DESC if kind == _GROUP_MOD else METER_CONFIG], message)
         elif kind == PACKET_OUT:
             yield from self._deliver(message)
         elif kind == ERROR:
@@ -180,7 +186,7 @@ class EmulatedSwitch:
     def _multipart(self, xid: int, message: bytes) -> Iterator[bytes]:
         kind, _ = _MULTIPART.unpack_from(message, HEADER.size)
         parts: list[bytes] = [b""]
-        if kind in (GROUP_DESC, METER_CONFIG) or not self._remembers(kind, message):
+        if not self._remembers(kind, message):
             yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
             return
         if kind == DESCRIPTION:
@@ -191,7 +197,9 @@ class EmulatedSwitch:
         elif kind == AGGREGATE:
             parts = [bytes(24)]
         elif kind == METER_FEATURES:
-            parts = [Struct("!IIIBBxx").pack(1000, 2, 15, 1, 0)]
+            parts = [Struct("!IIIBBxx").pack(_MAX_METER, 2, 15, 1, 0)]
+        elif kind in self._listed:
+            parts = list(_parts(self._listed[kind].values())) or parts
         elif kind == PORT_DESC:
             parts = [b"".join(map(_port, self._ports))]
             self.introduced = True
@@ -200,6 +208,18 @@ class EmulatedSwitch:
             return
         for number, part in enumerate(parts, 1):
             yield _message(MULTIPART_REPLY, xid, _MULTIPART.pack(kind, number < len(parts)) + part)
+
+    @staticmethod
+    def _list(there: dict[int, bytes], message: bytes) -> None:
+        """Groups and meters are listed as they come, but for the first field: the command here, the length there."""
+        command, number = _LISTED.unpack_from(message, HEADER.size)
+        if command != _DELETE_LISTED:
+            body = message[HEADER.size + 2 :]
+            there[number] = (len(body) + 2).to_bytes(2, "big") + body
+        elif number >= _ALL_LISTED:
+            there.clear()
+        else:
+            there.pop(number, None)
 
     def _remembers(self, kind: int, message: bytes) -> bool:
         """False for a request about rules of flows if these are not kept: no reply may say that they are missing."""
@@ -343,7 +363,7 @@ class Rules:
                 del view[key[0], known[0] & mask][key]
 
 
-def _parts(entries: Iterator[bytes]) -> Iterator[bytes]:
+def _parts(entries: Iterable[bytes]) -> Iterator[bytes]:
     part: list[bytes] = []
     size = 0
     for entry in entries:
