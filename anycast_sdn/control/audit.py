@@ -279,7 +279,7 @@ class Audit:
 
     def _tell_not_taken(self, missing: Collection[RuleKey]) -> None:
         """``missing``: the rules that were not found, as far as that counts in this look."""
-        rows = self._switch.refused_rows
+        rows = self._switch.lacks.rows
         if again := {key for key in missing if self._tries.get(("rule", key), (None, 0))[1] > 1}:
             rows.missing(rule for rule in self._not_right() if rule.key in again)
         if rows.are_missing:

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.egress import Egress
+from anycast_sdn.control.found_lacks import FoundLacks
 from anycast_sdn.control.host_routes import HostRoutes
 from anycast_sdn.control.installed import Installed
 from anycast_sdn.control.instead_of_meters import InsteadOfMeters
@@ -24,9 +25,8 @@ from anycast_sdn.control.packets import Packets
 from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
-from anycast_sdn.control.refused_rows import RefusedRows
 from anycast_sdn.control.removed_servers import RemovedServers
-from anycast_sdn.control.role_abilities import Refusals, RoleAbilities
+from anycast_sdn.control.role_abilities import RoleAbilities
 from anycast_sdn.control.room import Room
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
@@ -43,16 +43,13 @@ from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
 from anycast_sdn.openflow import entries, frames, transactions
-from anycast_sdn.openflow.abilities import ROWS, Lack
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
-from anycast_sdn.openflow.fallbacks import SERVE, has_groups, serves_alone
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
-from anycast_sdn.openflow.refusal import NO_ROOM_FOR_GROUPS
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import OFPP_CONTROLLER, Message, PacketOut
 from anycast_sdn.openflow.tables import Tables
@@ -91,8 +88,6 @@ class ManagedSwitch:
         self._answers: Answers = before._answers if before else Answers(described, connected, Gateways(network))
         self.engine: Engine = before.engine if before else engine_of(described, network, self._answers, random, decided)
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
-        self._refusals = Refusals(self.engine)
-        self.refused_rows = RefusedRows()
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
         self._instead_of_meters = InsteadOfMeters(
@@ -102,6 +97,7 @@ class ManagedSwitch:
         self.serving = Serving(decided.slots, self._answers_now)
         self.installed = Installed(self.wanted.route)
         self.room = Room(self.installed, lambda: self.features, lambda: len(self.engine.flows))
+        self.lacks = FoundLacks(self, self.engine, self.room)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         places = ServerPlaces(connected, self.neighbours, self.installed, self.egress, lambda: self.features)
         self.reconciler = Reconciler(
@@ -255,9 +251,7 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
-        self._refusals.connected(features)
-        self.room.connected()
-        self.refused_rows.connected()
+        self.lacks.connected()
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -480,64 +474,22 @@ class ManagedSwitch:
         number = binding_of(cookie)
         if not number:
             reaction = Reaction(events=[RuleRefused(self.name)])
-            if full and (kind_of(cookie) or why == NO_ROOM_FOR_GROUPS):
-                self.room.refused(kind_of(cookie))
-                self._look_at_room(reaction)
-            for v6, ability in SERVE.items() if kind_of(cookie) is Kind.SERVICE_ALONE and not full else ():
-                if serves_alone(self.features, v6):
-                    self._found_lacking(Lack(ability, None, why), reaction)
-            if not full:
-                self.refused_rows.refused(kind_of(cookie), why)
+            self.lacks.rule_refused(cookie, why, full, reaction)
             return reaction
         flow = transactions.refused(self.engine.flows, number)
-        lack = self._refusals.flow(flow, why) if flow and not full else None
+        lack = self.lacks.by_flow(flow, why) if flow and not full else None
         reaction = self.engine.rule_refused(flow.number if flow else number, now)
         if lack:
-            self._found_lacking(lack, reaction)
+            self.lacks.flow_ended(lack, reaction)
         return reaction
 
     def group_refused(self, number: int) -> Reaction:
-        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server.
-
-        When it has refused such a group, too, one server takes all flows in that family, by a rule; if that is refused,
-        it cannot be a server edge in it.
-        """
+        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others (``FoundLacks``)."""
         reaction = Reaction()
-        if (spread := self.serving.spread_of(number)) and self.synchronised:
-            if lack := self._refusals.group(number, spread.is_v6):
-                had_groups = has_groups(self.features, spread.is_v6)
-                self._found_lacking(lack, reaction)
-                if had_groups and serves_alone(self.features, spread.is_v6):
-                    reaction.messages = self.reconciler.replace_groups()
-            elif self.features.equal_buckets:
-                self.features = replace(self.features, equal_buckets=False)
-                reaction.messages = self.reconciler.replace_groups()
+        spread = self.serving.spread_of(number) if self.synchronised else None
+        if spread and self.lacks.group_refused(number, spread.is_v6, reaction):
+            reaction.messages = self.reconciler.replace_groups()
         return reaction
-
-    def _found_lacking(self, lack: Lack, reaction: Reaction) -> None:
-        """It has accepted what was tried, and refuses nevertheless what its roles need: adds what follows."""
-        if lack.ability not in {each.ability for each in self.features.lacks}:
-            self._set_lacks((*self.features.lacks, lack), reaction)
-
-    def _recheck_refused_rows(self, reaction: Reaction) -> None:
-        """Adds what follows from rules that it goes on refusing, or does not refuse any more."""
-        lacks = self.features.lacks
-        others = tuple(lack for lack in lacks if lack.ability not in ROWS)
-        rows = self.refused_rows.lacks(others, self.features.tables)
-        if (*others, *rows) != lacks:
-            self._set_lacks((*others, *rows), reaction)
-
-    def _set_lacks(self, lacks: tuple[Lack, ...], reaction: Reaction) -> None:
-        before = self.judgements()
-        self.features = replace(self.features, lacks=lacks)
-        reaction.events += self.abilities.degradations(before)
-        reaction.changed = True
-
-    def _look_at_room(self, reaction: Reaction) -> None:
-        """Adds what follows where it lacks room, or lacks it no more."""
-        lacks = self.room.among(self.features.lacks)
-        if lacks != self.features.lacks:
-            self._set_lacks(lacks, reaction)
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self.hosts.follow(self.neighbours.port_down(port, now), now)
@@ -562,9 +514,7 @@ class ManagedSwitch:
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)
-        self.room.recount()
-        self._look_at_room(reaction)
-        self._recheck_refused_rows(reaction)
+        self.lacks.tick(reaction)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
