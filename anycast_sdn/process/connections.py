@@ -414,13 +414,17 @@ class Connections:
         self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
         self.introduce_again(switch)
 
-    def introduce_again(self, switch: Channel) -> None:
-        """What it can do is tried, and what it holds is read, as when it connects."""
+    def introduce_again(self, switch: Channel, *, forwards: bool = False) -> None:
+        """What it can do is tried, and what it holds is read, as when it connects.
+
+        ``forwards``: it goes on with all its rules meanwhile, and its links are as they were.
+        """
         if switch in self._introducing:
             self._to_introduce_again.add(switch)
             return
         self._comparing.pop(switch, None)
-        self._react(self._controller.disconnected(switch.id, time.monotonic()))
+        leave = self._controller.released if forwards else self._controller.disconnected
+        self._react(leave(switch.id, time.monotonic()))
         self._introduce(switch)
 
     # ---------------------------------------------------------------- features and rules of a switch

@@ -16,7 +16,7 @@ STEP_S = 0.05
 
 
 def examine(controller: Controller, connections: Connections, name: str) -> None:
-    """Returns when it is over.  Its rules stay; new flows wait meanwhile.  Raises NotFound, CannotSteer."""
+    """Returns when it is over.  Its rules and links stay; new flows wait meanwhile.  Raises NotFound, CannotSteer."""
     managed = controller.switch(name)
     if managed is None:
         raise NotFound(f"there is no switch {name!a}")
@@ -25,7 +25,7 @@ def examine(controller: Controller, connections: Connections, name: str) -> None
         raise CannotSteer(f"switch {name} is not connected: it is tried when it connects")
     if not switch.is_master or switch.is_manager:
         raise CannotSteer(f"another member is the master of switch {name}: it alone can try anything there")
-    connections.introduce_again(switch)
+    connections.introduce_again(switch, forwards=True)
     deadline = time.monotonic() + LONGEST_S
     while not managed.synchronised:
         if connections.channels.get(managed.dpid) is not switch:
