@@ -13,6 +13,7 @@ The rules that it keeps:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -52,7 +53,8 @@ class Careful:
     def __init__(self, switch: Channel, held: Holdings) -> None:
         self._switch = switch
         self._held = held
-        self._rules: dict[Place, FlowRule] = {}  # that are there because of trials
+        self._rules: dict[Place, FlowRule] = {}  # that are there because of trials, or may be
+        self._put = Counter[Place]()  # how many trials have put a rule there, without those that were refused
         self._groups: dict[int, int] = {}  # by the number that a trial asks for: the one that it has
 
     def __getattr__(self, name: str) -> Any:
@@ -66,7 +68,8 @@ class Careful:
         passed, kept = list[Attempt](), list[Attempt]()
         for message, result in attempts:
             (kept if _is_of_packets(message) and not self.passes_packets else passed).append((message, result))
-        self._switch.try_all([(self._changed(message), result) for message, result in passed])
+        sent = [(self._changed(message), result) for message, result in passed]
+        self._switch.try_all([(message, self._noting(message, result)) for message, result in sent])
         for _, result in kept:
             result(None, "")
 
@@ -83,6 +86,7 @@ class Careful:
         """Delete what is left of trials."""
         self._switch.send([*map(DeleteFlow, self._rules.values()), *map(DeleteGroup, self._groups.values())])
         self._rules.clear()
+        self._put.clear()
         self._groups.clear()
 
     @property
@@ -96,8 +100,9 @@ class Careful:
             rule, place = self._elsewhere(message.rule)
             if isinstance(message, AddFlow):
                 self._rules[place] = rule
+                self._put[place] += 1
                 return AddFlow(rule)
-            self._rules.pop(place, None)
+            self._forget(place)
             return DeleteFlow(rule)
         if isinstance(message, SetGroup):
             number = self._groups.setdefault(message.group.number, self._free(message.group.number))
@@ -108,13 +113,36 @@ class Careful:
     def _allowed(self, message: Message) -> list[Message]:
         if isinstance(message, DeleteCookie):
             places = [place for place, rule in self._rules.items() if rule.cookie == message.cookie]
-            return [DeleteFlow(self._rules.pop(place)) for place in places]
+            return [DeleteFlow(rule) for rule in map(self._forget, places) if rule]
         if isinstance(message, DeleteGroup):
             number = self._groups.pop(message.number, None)
             return [] if number is None else [DeleteGroup(number)]
         if _is_of_packets(message) and not self.passes_packets:
             return []
         return [self._changed(message)]
+
+    def _noting(self, sent: Message, result: TrialResult) -> TrialResult:
+        """What is refused is not there, and is not deleted."""
+
+        def take(taken: bool | None, why: str) -> None:
+            if taken is False:
+                self._refused(sent)
+            result(taken, why)
+
+        return take
+
+    def _refused(self, sent: Message) -> None:
+        if isinstance(sent, AddFlow):
+            place = self._place(sent.rule)
+            self._put[place] -= 1
+            if self._put[place] <= 0:
+                self._forget(place)
+        elif isinstance(sent, SetGroup) and not sent.exists:
+            self._groups = {asked: number for asked, number in self._groups.items() if number != sent.group.number}
+
+    def _forget(self, place: Place) -> FlowRule | None:
+        del self._put[place]
+        return self._rules.pop(place, None)
 
     def _with_number(self, action: Any) -> Any:
         return ToGroup(self._groups.get(action.group, action.group)) if isinstance(action, ToGroup) else action

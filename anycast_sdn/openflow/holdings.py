@@ -31,7 +31,10 @@ Held = Mapping[Any, bytes]  # rules by place, groups and meters by number
 
 @dataclass
 class Holdings:
-    """Read part by part.  ``unread``: what the switch has not answered when it was asked for it."""
+    """Read part by part; whoever reads raises BadMessage.
+
+    ``unread``: what the switch has not answered when it was asked for it.
+    """
 
     rules: dict[Place, bytes] = field(default_factory=dict)
     groups: dict[int, bytes] = field(default_factory=dict)
@@ -83,19 +86,29 @@ def _different(thing: str, before: Held, after: Held) -> Iterator[str]:
 
 
 def _fields(message: bytes) -> tuple[bytes, ...]:
+    """Raises BadMessage."""
+    if len(message) < _MATCH_AT + _MATCH.size:
+        raise BadMessage("a rule without a match")
     _, length = _MATCH.unpack_from(message, _MATCH_AT)
     at, end = _MATCH_AT + _MATCH.size, _MATCH_AT + length
+    if at > end or end > len(message):
+        raise BadMessage("a match of impossible length")
     fields = []
     while at < end:
-        size = 4 + message[at + 3]  # OF 1.3.5 §7.2.3.2
+        size = 4 + message[at + 3] if end - at >= 4 else 4  # OF 1.3.5 §7.2.3.2
+        if at + size > end:
+            raise BadMessage("a match field of impossible length")
         fields.append(message[at : at + size])
         at += size
     return tuple(sorted(fields))
 
 
 def _numbered(body: bytes) -> Iterator[tuple[int, bytes]]:
+    """Raises BadMessage."""
     at = 0
     while at < len(body):
+        if len(body) - at < 2 * _NUMBER_AT:
+            raise BadMessage("truncated")
         (length,) = struct.unpack_from("!H", body, at)
         if length < 2 * _NUMBER_AT or at + length > len(body):
             raise BadMessage("impossible length")

@@ -231,7 +231,7 @@ class Dialogue:
             else:
                 try:
                     take(body)
-                except (BadMessage, IndexError) as error:
+                except BadMessage as error:
                     into.unread.add(what)
                     self._tell(f"its {what} cannot be read: {error}")
             if last:

@@ -1,6 +1,7 @@
 """ToldRefusals: what a switch refuses is told once for each kind of row and reason, not rule by rule.
 
-A switch that lacks something refuses hundreds of rules for it.  What is still refused much later is told again.
+A switch that lacks something refuses hundreds of rules for it.  What is still refused much later is told again.  Of one
+switch no more than ``MOST_TOLD`` different ones are told within ``AGAIN_S``, whatever its errors say.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROW, kind_of
 
 AGAIN_S = 600.0  # until it is told again …
 FULL_AGAIN_S = 60.0  # … if a table is full, which may change
+MOST_TOLD = 64  # of one switch
 _OF_FLOWS = frozenset(BINDING_KINDS.values())
 
 
 class _Told(NamedTuple):
-    dpid: int
     what: str
     reason: str
 
@@ -27,15 +28,21 @@ class ToldRefusals:
 
     def __init__(self, tell: Callable[[RulesRefused], None]) -> None:
         self._tell = tell
-        self._told: dict[_Told, float] = {}  # when it was told; as many as there are kinds of rows and errors
+        self._told: dict[int, dict[_Told, float]] = {}  # by datapath id: when it was told
 
     def rule(self, dpid: int, name: str, cookie: int, full: bool, reason: str, now: float) -> None:
         """``name``: the switch's; ``cookie``: 0: a group or a meter."""
         what = words(cookie)
-        told = _Told(dpid, what, reason)
-        if now - self._told.get(told, -AGAIN_S) >= (FULL_AGAIN_S if full else AGAIN_S):
-            self._told[told] = now
-            self._tell(RulesRefused(name, what, reason))
+        told, of_switch = _Told(what, reason), self._told.setdefault(dpid, {})
+        if now - of_switch.get(told, -AGAIN_S) < (FULL_AGAIN_S if full else AGAIN_S):
+            return
+        if told not in of_switch and len(of_switch) >= MOST_TOLD:
+            for old in [each for each, when in of_switch.items() if now - when >= AGAIN_S]:
+                del of_switch[old]
+            if len(of_switch) >= MOST_TOLD:
+                return
+        of_switch[told] = now
+        self._tell(RulesRefused(name, what, reason))
 
     def message(self, name: str, reason: str) -> None:
         """Any other message; each connection tells of each kind of error once."""
@@ -48,7 +55,7 @@ def words(cookie: int) -> str:
     if not cookie:
         return "a group or a meter"
     if kind is None:
-        return f"a rule with cookie {cookie:#x}"
+        return "rules with cookies of others"  # whichever: a switch may quote what it likes
     if kind in _OF_FLOWS:
         return "rules of flows"
     row = ROW[kind]

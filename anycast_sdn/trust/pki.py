@@ -34,7 +34,9 @@ CA_DAYS, DAYS = 3650, 730
 EARLIER = datetime.timedelta(days=1)  # clocks of switches may be slow
 RSA_BITS = 3072
 ALGORITHMS = ("ec", "rsa")
+_HOST_NAME = r"[A-Za-z0-9_*][A-Za-z0-9_.*-]{0,252}"  # also a switch's, and such as *.example
 _FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+_LONGEST_NAME = 64  # RFC 5280, appendix A.1: ub-common-name; here bytes of UTF-8
 _USED_BY = {True: ExtendedKeyUsageOID.SERVER_AUTH, False: ExtendedKeyUsageOID.CLIENT_AUTH}
 
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
@@ -199,7 +201,13 @@ def _builder(
 
 
 def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    """Raises PkiError."""
+    try:
+        if not 1 <= len(name.encode()) <= _LONGEST_NAME:
+            raise PkiError(f"{name!a} has {len(name.encode())} bytes: a certificate's name has 1 to {_LONGEST_NAME}")
+        return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    except ValueError as error:
+        raise PkiError(f"{name!a} is no name for a certificate: {_said(error)}") from error
 
 
 def _common_name(certificate: x509.Certificate) -> str:
@@ -221,10 +229,15 @@ def _usage(
 
 
 def _general(host: str) -> x509.GeneralName:
+    """Raises PkiError."""
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:
-        return x509.DNSName(host)
+        pass
+    if not re.fullmatch(_HOST_NAME, host):
+        hint = "" if host.isascii() else "; names in other letters are written as in DNS, with xn--"
+        raise PkiError(f"{host!a} is neither an IP address nor the name of a host{hint}")
+    return x509.DNSName(host)
 
 
 def _certificate(path: Path) -> x509.Certificate:

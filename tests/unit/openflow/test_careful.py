@@ -9,6 +9,7 @@ import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow.careful import Careful
+from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.holdings import Holdings, place_of
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
@@ -29,7 +30,7 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     match,
 )
-from tests.unit.switch_end import Peer
+from tests.unit.switch_end import Peer, error, message
 
 TRIAL, OTHER = 0xA17C_FF00_0000_0002, 0x77
 _IPV4 = Field("eth_type", 0x0800)
@@ -110,6 +111,57 @@ def test_a_group_of_a_trial_gets_a_number_that_is_free(peer: Peer) -> None:
     switch.send([DeleteGroup(100), DeleteGroup(99)])  # 99 was not tried: it is another program's
     deleted = [body for kind, _, body in peer.sent() if kind == ofp.OFPT_GROUP_MOD]
     assert [int.from_bytes(body[4:8], "big") for body in deleted] == [98]
+
+
+REFUSED = ofp.OFPET_BAD_MATCH, ofp.OFPBMC_BAD_FIELD
+
+
+def test_what_was_refused_is_not_deleted(peer: Peer) -> None:
+    switch = careful(peer, holdings())
+    group = SetGroup(GroupRule(7, (Bucket(1, (Output(1),)),)), exists=False)
+    taken: list[Any] = []
+    attempts = [AddFlow(rule(1)), AddFlow(rule(2)), group]
+    switch.try_all([(each, lambda result, why: taken.append(result)) for each in attempts])
+    sent = peer.sent()
+    assert [kind for kind, _, _ in sent][:3] == [ofp.OFPT_FLOW_MOD, ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD]
+    for _, xid, _ in sent[1:3]:
+        peer.say(error(*REFUSED, b"", xid))
+    peer.say(message(ofp.OFPT_BARRIER_REPLY, b"", sent[3][1]))
+    assert taken == [False, False, True]  # a barrier tells what was taken
+    assert switch.tried == "1 rules and 0 groups"
+    switch.send([DeleteCookie(TRIAL), DeleteGroup(7)])
+    assert mods(peer) == [(DELETED_STRICTLY, 1, TRIAL)]
+
+
+def test_a_rule_that_one_trial_has_put_there_is_deleted_though_another_one_was_refused_there(peer: Peer) -> None:
+    switch = careful(peer, holdings())
+    switch.try_all([(AddFlow(rule(1)), lambda *_: None), (AddFlow(rule(1, actions=(Output(1),))), lambda *_: None)])
+    sent = peer.sent()
+    peer.say(error(*REFUSED, b"", sent[1][1]))
+    peer.say(message(ofp.OFPT_BARRIER_REPLY, b"", sent[2][1]))
+    switch.clean_up()
+    assert [deleted[:2] for deleted in mods(peer)] == [(DELETED_STRICTLY, 1)]
+
+
+@pytest.mark.parametrize("cut", [*range(48, 52), 53, 57])
+def test_a_rule_that_is_cut_off_cannot_be_read(peer: Peer, cut: int) -> None:
+    entry = as_listed(peer, rule(1, OTHER))[:cut]
+    with pytest.raises(BadMessage):
+        holdings(cut.to_bytes(2, "big") + entry[2:])
+
+
+@pytest.mark.parametrize("length", [0, 3, 9, 0xFFFF])
+def test_a_rule_whose_match_is_not_so_long_cannot_be_read(peer: Peer, length: int) -> None:
+    entry = as_listed(peer, rule(1, OTHER))
+    with pytest.raises(BadMessage):
+        holdings(entry[:50] + length.to_bytes(2, "big") + entry[52:])
+
+
+@pytest.mark.parametrize("more", range(1, 8))
+def test_groups_and_meters_with_bytes_too_many_cannot_be_read(more: int) -> None:
+    for bodies in ({"groups": listed_group(1) + bytes(more)}, {"meters": listed_group(1) + bytes(more)}):
+        with pytest.raises(BadMessage):
+            holdings(**bodies)
 
 
 THROUGH = PacketOut(bytes(60), OFPP_CONTROLLER, (Output(OFPP_TABLE),))

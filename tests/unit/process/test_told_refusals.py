@@ -5,7 +5,7 @@ from __future__ import annotations
 from anycast_sdn.core.switch_events import RulesRefused
 from anycast_sdn.openflow.pipeline import cookie
 from anycast_sdn.openflow.row import Kind
-from anycast_sdn.process.told_refusals import AGAIN_S, FULL_AGAIN_S, ToldRefusals, words
+from anycast_sdn.process.told_refusals import AGAIN_S, FULL_AGAIN_S, MOST_TOLD, ToldRefusals, words
 
 ROUTE, FLOW = cookie(Kind.ROUTE), cookie(Kind.BINDING_OUT, 7)
 ARH1, ARS2 = 1, 2
@@ -45,4 +45,20 @@ def test_what_is_still_refused_much_later_is_told_again_and_a_full_table_sooner(
 
 def test_what_is_no_rule_of_ours_has_words_too() -> None:
     assert words(0) == "a group or a meter"
-    assert words(0x123) == "a rule with cookie 0x123"
+    assert words(0x123) == words(0x124) == "rules with cookies of others"
+
+
+def test_a_switch_cannot_fill_the_memory_and_the_journal_by_errors() -> None:
+    told: list[RulesRefused] = []
+    refusals = ToldRefusals(told.append)
+    for number in range(3000):
+        refusals.rule(ARH1, "arh1", 0x1000 + number, False, "bad action, bad type", 1.0)
+    assert len(told) == 1
+    for number in range(3000):
+        refusals.rule(ARH1, "arh1", ROUTE, False, f"type {number} code {number}", 2.0)
+    assert len(told) == MOST_TOLD == len(refusals._told[ARH1])
+    refusals.rule(ARS2, "ars2", ROUTE, False, "bad action, bad type", 3.0)
+    assert len(told) == MOST_TOLD + 1
+    refusals.rule(ARH1, "arh1", FLOW, False, "bad action, bad type", 2.0 + AGAIN_S)
+    assert told[-1].what == "rules of flows"
+    assert len(refusals._told[ARH1]) == 1

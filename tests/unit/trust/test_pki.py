@@ -132,3 +132,22 @@ def test_the_key_of_another_ca_is_not_used(pki: Pki, tmp_path: Path) -> None:
 def test_a_name_that_is_no_files_name_is_refused(pki: Pki, name: str) -> None:
     with pytest.raises(PkiError, match="no name for a file"):
         pki.switch(name)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 65, "\udcff"])
+def test_a_name_that_no_certificate_can_have_is_refused_and_nothing_is_made(tmp_path: Path, name: str) -> None:
+    with pytest.raises(PkiError, match=r"1 to 64|is no name for a certificate"):
+        Pki(tmp_path / "pki").make_ca(name)
+    assert not (tmp_path / "pki").exists()
+
+
+def test_the_longest_name_of_a_ca_is_taken(tmp_path: Path) -> None:
+    Pki(tmp_path).make_ca("ü" * 32)
+    assert [each.name for each in Pki(tmp_path).listed()] == ["ü" * 32]
+
+
+@pytest.mark.parametrize("host", ["contrôleur.example", "", "two words", "\udcff"])
+def test_a_host_that_no_certificate_can_name_is_refused(pki: Pki, host: str) -> None:
+    with pytest.raises(PkiError, match="neither an IP address nor the name of a host"):
+        pki.make(pki.controller("b"), "b", [host], is_server=True)
+    assert not pki.controller("b").certificate.exists()
