@@ -67,7 +67,7 @@ class PlayedSwitch:
     def forget(self) -> None:
         """It has been made anew, and holds nothing."""
         self._as_sent: dict[tuple[int, int, frozenset[bytes]], wire.FlowMod] = {}  # rules of which something is ignored
-        self._keys: set[tuple[int, int, frozenset[bytes]]] = set()  # rules that were added
+        self._keys: dict[tuple[int, int, frozenset[bytes]], int] = {}  # rules that were added, with their cookies
         self._groups: set[int] = set()
         self._meters: set[int] = set()
         self._replacing = 0
@@ -130,11 +130,7 @@ class PlayedSwitch:
     def _flow_mod(self, message: bytes, changed: bytes) -> bytes:
         flow = wire.read_flow_mod(message)
         if not flow.puts:
-            if flow.command == wire.DELETE_STRICT:
-                self._forget(flow.key)
-            elif flow.table == _ANY_TABLE and not flow.match and not flow.cookie_mask:
-                self._keys.clear()
-                self._as_sent.clear()
+            self._delete(flow)
             return changed
         self._check_tables(flow)
         if flow.key in self._keys and "replacing" in self.profile.wrong:
@@ -143,7 +139,7 @@ class PlayedSwitch:
                 self._forget(flow.key)
                 return changed[:25] + bytes((wire.DELETE_STRICT,)) + changed[26:]
         if flow.command == wire.ADD:
-            self._keys.add(flow.key)
+            self._keys[flow.key] = 0 if "cookies" in self.profile.wrong else flow.cookie
         self._as_sent.pop(flow.key, None)
         if changed != message:
             self._as_sent[flow.key] = flow
@@ -166,8 +162,19 @@ class PlayedSwitch:
             raise _Refused(TABLE_FULL)
         self.held[table] += 1
 
+    def _delete(self, flow: wire.FlowMod) -> None:
+        """The rules that a switch deletes then (OF 1.3.5 §6.4)."""
+        known = {key: each.cookie for key, each in self._as_sent.items()} | self._keys
+        for key in [flow.key] if flow.command == wire.DELETE_STRICT else known:
+            table, _, fields = key
+            is_meant = key == flow.key or (
+                flow.command != wire.DELETE_STRICT and flow.table in (_ANY_TABLE, table) and flow.match <= fields
+            )
+            if is_meant and not (known.get(key, 0) ^ flow.cookie) & flow.cookie_mask:
+                self._forget(key)
+
     def _forget(self, key: tuple[int, int, frozenset[bytes]]) -> None:
-        self._keys.discard(key)
+        self._keys.pop(key, None)
         self._as_sent.pop(key, None)
 
     def _group_mod(self, message: bytes) -> None:

@@ -46,6 +46,10 @@ MESSAGES: Mapping[int, str] = {  # what controllers send, §7.1.1
     15: "group_mod", 16: "port_mod", 17: "table_mod", 18: "multipart_request", 20: "barrier_request",
     22: "queue_get_config_request", 24: "role_request", 26: "get_async_request", 28: "set_async", 29: "meter_mod",
 }  # fmt: skip
+ANSWERED = (  # of these, those that have a reply, which may be late; and multipart requests, by their own names
+    "echo_request", "get_config_request", "barrier_request", "queue_get_config_request", "role_request",
+    "get_async_request",
+)  # fmt: skip
 MULTIPARTS: Mapping[int, str] = {  # §7.3.5
     0: "desc", 1: "flow", 2: "aggregate", 3: "table", 4: "port_stats", 5: "queue", 6: "group", 7: "group_desc",
     8: "group_features", 9: "meter", 10: "meter_config", 11: "meter_features", 12: "table_features", 13: "port_desc",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.description import profile
@@ -32,6 +32,7 @@ def _one_of(names: tuple[str | int, ...]) -> Form:
 _Field = Annotated[str, _one_of(profile.NAMES["match"])]
 _Action = Annotated[str, _one_of(profile.NAMES["actions"])]
 _Table = Annotated[int, Field(ge=0, le=profile.ALL_TABLES - 1)]
+_OF_RULES = ("match", "masks", "set", "actions", "instructions", "ports", "flags", "timeouts")  # kinds of elements
 _Size = Annotated[int, Field(ge=0, le=1 << 24)]
 
 
@@ -66,6 +67,22 @@ class Elements(Setting):
         "only rules that match packets of IPv4 (4) or of IPv6 (6) are meant. Left out: all of them"
     )
 
+    @model_validator(mode="after")
+    def _names_something(self) -> Elements:
+        named = [kind for kind in profile.NAMES if getattr(self, kind)]
+        if (self.tables or self.family) and not any(kind in _OF_RULES for kind in named):
+            key = "tables" if self.tables else "family"
+            raise ValueError(f"{key} only says which rules are meant: write what of them, such as actions: [output]")
+        if not named:
+            raise ValueError("names no element: write what is meant, such as actions: [dec_nw_ttl]")
+        return self
+
+
+def _each_once(numbers: list[int]) -> list[int]:
+    if twice := sorted({number for number in numbers if numbers.count(number) > 1}):
+        raise ValueError(f"{twice[0]} is written twice: each table has a number of its own")
+    return numbers
+
 
 def _without_match(ignored: list[Elements]) -> list[Elements]:
     if any(elements.match or elements.masks for elements in ignored):
@@ -78,7 +95,7 @@ class Late(Setting):
 
     of: ClassVar[type] = profile.Late
 
-    message: Annotated[str, _one_of((*profile.NAMES["messages"], *profile.NAMES["multipart"]))] = Field(
+    message: Annotated[str, _one_of((*profile.ANSWERED, *profile.NAMES["multipart"]))] = Field(
         description="the request, such as barrier_request, flow"
     )
     seconds: Annotated[float, Field(ge=0, le=600)] = Field(description="so much later")
@@ -97,7 +114,9 @@ class Profile(Section):
     hardware: str | None = optional("how the switch describes itself")
     software: str | None = optional("how the switch describes itself")
     tables: Annotated[int, Field(ge=1, le=profile.ALL_TABLES)] | None = optional("how many tables it has, from 0 on")
-    numbered: list[_Table] | None = optional("the numbers of its tables, where they are not those from 0 on")
+    numbered: Annotated[list[_Table], AfterValidator(_each_once)] | None = optional(
+        "the numbers of its tables, where they are not those from 0 on"
+    )
     refuse: list[Elements] = list_of("what it answers with an error")
     ignore: Annotated[list[Elements], AfterValidator(_without_match)] = list_of(
         "what it leaves out of rules and groups, though it lists them as they were sent, and says nothing; a request "
@@ -121,10 +140,15 @@ class Profile(Section):
     def made(self) -> profile.Profile:
         base = PROFILES[self.like] if self.like else profile.Profile()
         given = self.values()
+        names = self.model_fields_set - {"like"}
         if self.numbered:
             given["tables"] = len(self.numbered)
+            names |= {"tables"}
+        elif "tables" in names:  # from 0 on, whatever numbers the other profile has
+            given["numbered"] = ()
+            names |= {"numbered"}
         changed: dict[str, Any] = {}
-        for name in self.model_fields_set - {"like"} | ({"tables"} if self.numbered else set()):
+        for name in names:
             value = given[name]
             adds = isinstance(value, tuple) and name != "numbered"
             changed[name] = (*getattr(base, name), *value) if adds else value

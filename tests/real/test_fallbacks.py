@@ -70,5 +70,4 @@ def test_it_is_said_what_is_done_instead_and_nothing_is_refused_in_operation(una
     assert "it refuses idle timeouts: the controller ends idle flows by a sweep" in shown
     assert "it refuses packets to its tables: the controller sends each by the actions of the rules" in shown
     assert "it keeps the TTL of packets (ttl: keep): traceroute does not show it" in shown
-    assert "refused a" not in unable.controller.log()
-    assert "refuses rules" not in unable.controller.log()
+    assert "refused" not in unable.controller.log()

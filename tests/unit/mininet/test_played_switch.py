@@ -30,6 +30,7 @@ from anycast_sdn.openflow.rules import (
     Barrier,
     Bucket,
     DecTtl,
+    DeleteCookie,
     DeleteFlow,
     EndConnection,
     Field,
@@ -269,3 +270,25 @@ def test_the_switch_describes_itself_as_its_profile_says() -> None:
     said = PlayedSwitch(Profile(manufacturer="HPE", hardware="3810M", software="16")).from_switch(reply)
     assert len(said) == len(reply)
     assert [said[16 + at : 16 + at + 256].rstrip(b"\0") for at in (0, 256, 512)] == [b"HPE", b"3810M", b"16"]
+
+
+@pytest.mark.parametrize("table", [3, 0xFF])
+def test_a_rule_that_is_put_again_after_its_cookie_was_deleted_replaces_none(table: int) -> None:
+    """So that a switch that loses every third rule that replaces another does not lose it."""
+    played = PlayedSwitch(Profile(wrong=("replacing",)))
+    delete = bytearray(_bytes(DeleteCookie(7)))
+    delete[24] = table
+    for _ in range(4):
+        add = _bytes(AddFlow(_RULE))
+        assert played.from_controller(add).passed == add
+        assert played.from_controller(bytes(delete)).passed == bytes(delete)
+
+
+def test_a_cookie_of_other_rules_deletes_none() -> None:
+    played = PlayedSwitch(Profile(wrong=("replacing",)))
+    passed = []
+    for _ in range(4):
+        add = _bytes(AddFlow(_RULE))
+        passed.append(played.from_controller(add).passed == add)
+        played.from_controller(_bytes(DeleteCookie(8)))
+    assert passed == [True, True, True, False]

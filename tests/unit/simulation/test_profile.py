@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from anycast_sdn.core.model import ConfigurationError
@@ -168,3 +170,30 @@ def test_an_error_in_a_profile_is_said_with_its_place(tmp_path, content: str, re
 def test_neither_a_file_nor_a_name_is_said_with_the_names_that_there_are() -> None:
     with pytest.raises(ConfigurationError, match=r"nobody.*aruba-3810m"):
         profile_sections.load("nobody")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("late: [{message: flow_mod, seconds: 1}]", "is none of"),
+        ("refuse: [{tables: [2]}]", "tables only says which rules are meant"),
+        ("refuse: [{family: 6, messages: [meter_mod]}]", "family only says which rules are meant"),
+        ("ignore: [{}]", "names no element"),
+        ("numbered: [5, 5]", "5 is written twice"),
+    ],
+)
+def test_what_would_have_no_effect_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigurationError, match=said):
+        profile_sections.load(str(file))
+
+
+def test_tables_are_counted_from_0_also_where_the_other_profile_numbers_them(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("like: of-dpa\ntables: 3\n")
+    mine = profile_sections.load(str(file))
+    assert [number for number in range(254) if mine.has_table(number)] == [0, 1, 2]
+    file.write_text("like: of-dpa\nnumbered: [0, 9]\n")
+    mine = profile_sections.load(str(file))
+    assert (mine.tables, mine.numbered) == (2, (0, 9))
