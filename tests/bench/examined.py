@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.openflow.examination import NONCE
 from anycast_sdn.openflow.frames import L3, checksum
 from anycast_sdn.openflow.layouts import suited
-from anycast_sdn.openflow.packet_probes import number_in, packet_probes
+from anycast_sdn.openflow.packet_probes import PacketProbe, number_in, packet_probes
 
 TRIAL_COOKIES = range(0xA17C_FF00_0000_0000, 0xA17C_FF00_0000_1000)  # of rules that the controller tries out
 _BOUNCED, _FRAGMENT, _PROBE = (bytes.fromhex("02ac00f7a6" + last) for last in ("03", "01", "11"))  # source MACs
@@ -34,7 +35,12 @@ def sent_back(frame: bytes) -> bytes | None:
         return None
     nonce = frame[-NONCE - _NUMBER : -_NUMBER]
     number = number_in(frame, nonce)
-    return None if number is None else packet_probes(suited(_ALL_TABLES), nonce)[number].wanted
+    return None if number is None else _probes(nonce)[number].wanted
+
+
+@lru_cache(maxsize=64)  # all of an examination share one nonce
+def _probes(nonce: bytes) -> tuple[PacketProbe, ...]:
+    return packet_probes(suited(_ALL_TABLES), nonce)
 
 
 def removal(cookie: int, table: int, priority: int) -> bytes:
