@@ -4,6 +4,8 @@
                           [--count N] [--text T] [--seconds S] [--apart S] [--answers N] [--wait S]
                           [--protocol N]
 
+SIGUSR1 makes each flow send a datagram "hello" besides.
+
 Every flow is a connected socket with a port of its own, the first port and those after it if that is given.
 On each, ``count`` datagrams "TEXT" leave, back to back or ``seconds`` apart; the flows are ``apart`` seconds
 apart.  It ends when ``answers`` lines are there, or ``wait`` seconds after the last datagram.  Connected sockets
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import errno
 import selectors
+import signal
 import socket
 import time
 
@@ -73,6 +76,7 @@ def main() -> None:
         client.connect((arguments.address, arguments.port))
         selector.register(client, selectors.EVENT_READ)
         clients.append(client)
+    signal.signal(signal.SIGUSR1, lambda *_: [send(client, "hello") for client in clients])
     missing = arguments.flows * arguments.count if arguments.answers is None else arguments.answers
     for number in range(arguments.count):
         if number and arguments.seconds:
