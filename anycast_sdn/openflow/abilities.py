@@ -68,7 +68,6 @@ class Ability(enum.Enum):
     POP_TAG = "pop_tag"
     FLOWS_IPV4 = "flows_ipv4"  # not tried: found when it refuses the rules of flows one after the other
     FLOWS_IPV6 = "flows_ipv6"
-    COOKIES = "cookies"
     ROOM = "room"  # not tried: found when it refuses rules because a table is full …
     ROOM_FOR_GROUPS = "room_for_groups"  # … or groups
     ROWS_IPV4 = "rows_ipv4"  # not tried: rules that it goes on refusing (``control.refused_rows``)
@@ -125,7 +124,6 @@ _ABOUT = {
     Ability.NEXT_HOP: About("name the next hop of flows by an indirect group"),
     Ability.MATCH_SCTP: About("match the ports of SCTP", None, "flows of SCTP are refused"),
     Ability.MATCH_TAG: About("match VLAN tags by single bits", None, "frames of a VLAN are not told from others"),
-    Ability.COOKIES: About("keep the cookies of rules, by which the controller knows what they are for"),
     Ability.ROOM: About("hold all rules that it needs"),
     Ability.ROOM_FOR_GROUPS: About("hold all groups that it needs"),
     Ability.ALL_ROWS: About("hold rules that were not tried"),

@@ -10,6 +10,7 @@ from anycast_sdn.openflow.adapted import adapted
 from anycast_sdn.openflow.decoding import PacketInMessage
 from anycast_sdn.openflow.direct import DirectPackets
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.known_rules import KnownRules
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.rules import FlowRule, Message
@@ -27,6 +28,7 @@ class Adapting:
         self.keeps_ttl = False  # see ``Features``
         self.layout = layout  # which of its tables carries what
         self._encode: Encode = codec.encoder(layout).encode
+        self._known: KnownRules | None = None  # of a switch that keeps no cookies
         self._direct: DirectPackets | None = None  # of a switch that takes no packets to its tables
 
     def use_layout(self, layout: Layout) -> None:
@@ -36,6 +38,9 @@ class Adapting:
     def adapt(self, features: Features) -> None:
         """What the switch lacks is known: it is sent what it takes instead."""
         self.use_layout(adapted(self.layout, features))
+        self._known = None if features.cookies else KnownRules(self.layout)
+        if self._known:
+            self._encode = _encoding_known(self._known, self._encode)
         self._direct = None if features.table_output else DirectPackets()
         if self._direct:
             self._encode = self._encoding_directly(self._direct, self._encode)
@@ -49,6 +54,14 @@ class Adapting:
         """The switch has reported the removal of a rule."""
         if self._direct:
             self._direct.removed(cookie)
+
+    def asked(self, kind: int, request: bytes) -> bytes:
+        """A multipart request of this type, as this switch is to be asked."""
+        return self._known.asked(kind, request) if self._known else request
+
+    def restored(self, kind: int, body: bytes) -> bytes:
+        """A message from the switch, with the cookies that it does not keep."""
+        return self._known.restored(kind, body) if self._known else body
 
     def later(self, act: Callable[[], None]) -> None:
         """Act when what is under way is done: where nothing is, at once."""
@@ -70,3 +83,7 @@ class Adapting:
             for packet in returned:
                 self._listener.packet_in(self.id, PacketInMessage(*packet))
             self._listener.turn_ended(self.id)
+
+
+def _encoding_known(known: KnownRules, encode: Encode) -> Encode:
+    return lambda datapath, messages: encode(datapath, known.as_sent(messages))

@@ -283,7 +283,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         if self.is_closed:
             return
         self._pending.ask(request.xid, request.type, part)
-        self._queue(data)
+        self._queue(self.asked(request.type, data))
 
     def ask_or_do_without(self, kind: int, body: bytes) -> int:
         xid = self._next_xid()
@@ -439,6 +439,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
             if kind == ofp.OFPT_FLOW_REMOVED:
                 self._listener.rule_of_others_removed(self.id, body)
         elif kind == ofp.OFPT_PACKET_IN:
+            body = self.restored(kind, body)
             message = decoding.decode_packet_in(body)
             if self._pending.is_awaited(message.in_port, message.frame):
                 pass
@@ -447,7 +448,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
             else:
                 self._listener.packet_in(self.id, message)
         elif kind == ofp.OFPT_FLOW_REMOVED:
-            removed = decoding.decode_flow_removed(body)
+            removed = decoding.decode_flow_removed(self.restored(kind, body))
             self._pending.removed(removed[0])
             self.note_removed(removed[0])
             self._listener.rule_removed(self.id, *removed)
@@ -481,7 +482,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
             if cookies and self.is_master:
                 self._listener.rules_modified(self.id, cookies)
         else:
-            self._pending.answer(xid, body)
+            self._pending.answer(xid, self.restored(ofp.OFPT_MULTIPART_REPLY, body))
             # Replies to echo requests queue behind a long answer: while its parts arrive, the switch is alive.
             self._echoes.clear()
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from anycast_sdn.openflow import codec, decoding
-from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import AddFlow, DeleteFlow, Field, FlowRule, eth_type, match
@@ -19,13 +18,12 @@ COOKIE = 0xA17C_FF00_0000_0005
 _RULE = FlowRule(
     Table.ROUTES, 977, match(eth_type(False), Field("ipv4_src", bytes(4)), Field("ipv4_dst", bytes(4))), COOKIE
 )
-NO_COOKIES = Lack(Ability.COOKIES, None, "it lists a rule with another one than it was sent")
 
 
 class CookieTrial:
-    """``done`` is called with what the switch lacks."""
+    """``done`` is called: does the switch keep cookies, as far as is known?"""
 
-    def __init__(self, switch: Connection, done: Callable[[tuple[Lack, ...]], None]) -> None:
+    def __init__(self, switch: Connection, done: Callable[[bool], None]) -> None:
         self._switch = switch
         self._done = done
 
@@ -34,7 +32,7 @@ class CookieTrial:
 
     def _take(self, taken: bool | None, why: str) -> None:
         if not taken:
-            self._end(())
+            self._end(True)
             return
         held = self._switch.layout.on_switch(_RULE)
         nowhere = {"eth_type": 0x0800, "ipv4_src": "0.0.0.0", "ipv4_dst": "0.0.0.0"}
@@ -42,13 +40,13 @@ class CookieTrial:
 
         def take_rules(body: bytes | None) -> None:
             listed = [each.cookie for each in decoding.split_flow_stats(body or b"") if _is_at(each.whole, held)]
-            self._end((NO_COOKIES,) if listed and COOKIE not in listed else ())
+            self._end(not listed or COOKIE in listed)
 
         self._switch.ask(request, take_rules)
 
-    def _end(self, lacks: tuple[Lack, ...]) -> None:
+    def _end(self, keeps: bool) -> None:
         self._switch.send([DeleteFlow(_RULE)])
-        self._done(lacks)
+        self._done(keeps)
 
 
 def _is_at(entry: bytes, rule: FlowRule) -> bool:

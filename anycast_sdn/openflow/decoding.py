@@ -411,6 +411,11 @@ def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
         yield _oxm(oxms)
 
 
+def match_at(data: bytes, at: int) -> Match:
+    """The ofp_match that begins there."""
+    return _conditions(_Reader(data, at))
+
+
 def _conditions(reader: _Reader) -> Match:
     """A rule's match; its bytes as they are where something in it is never written by us."""
     start = reader.at

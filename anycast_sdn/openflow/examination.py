@@ -54,12 +54,12 @@ class Examination:
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
         self._features = replace(self._features, lacks=lacks)
         if self._features.open_vswitch or CONFIRMATION in self._switch.unanswered:
-            self._take_cookies(())
+            self._take_cookies(self._features.open_vswitch or self._features.cookies)
         else:
             CookieTrial(self._switch, self._take_cookies).begin()
 
-    def _take_cookies(self, lacks: tuple[Lack, ...]) -> None:
-        self._features = replace(self._features, lacks=(*self._features.lacks, *lacks))
+    def _take_cookies(self, keeps: bool) -> None:
+        self._features = replace(self._features, cookies=keeps)
         if CONFIRMATION in self._switch.unanswered or not self._features.table_output:
             self._take_shown(())  # it is not known whether rules of probes are there, or no packet comes to them
             return

@@ -26,6 +26,10 @@ FALLBACKS = (
         "table_output",
         "it refuses packets to its tables: the controller sends each by the actions of the rules that it would meet",
     ),
+    Fallback(
+        "cookies",
+        "it keeps no cookies: the controller knows its rules by their matches, and deletes them all when it connects",
+    ),
     Fallback("expired_reports", "it cannot be asked to report expired TTLs: traceroute does not show it"),
 )
 

@@ -33,6 +33,7 @@ class Features:
     keeps_ttl: bool = False  # so says the network file: it is sent no rules that decrement the TTL
     table_output: bool = True  # it takes packets that are to go through its tables
     expired_reports: bool = True  # it can be asked to report packets whose TTL expires
+    cookies: bool = True  # it keeps those of its rules
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
     tables: int = 0  # how many it says that it has; 0: it has not said
     sizes: Sizes = NOT_SAID  # for how many rules and groups it says that it has room

@@ -48,7 +48,6 @@ _CORE = _needs(
     dec_ttl=_ROUTES,
     priority=_ROUTES,
     room=_INGRESS | _ROUTES,
-    cookies=_ALL,
     rows=_INGRESS | _ROUTES,
     all_rows=_ALL,
 )

@@ -13,7 +13,6 @@ from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.cookie_trial import NO_COOKIES
 from anycast_sdn.openflow.examination import Examination
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
@@ -123,8 +122,6 @@ class Introduction:
 
     def _take_features(self, features: Features) -> None:
         self._features = features = replace(features, sizes=self._sizes)
-        if NO_COOKIES in features.lacks:
-            self._switch.send([DeleteEverything()])  # what trials have left, too: it is not known by its cookie
         if self._description:
             self._note_tried(Tried(self._description, features))
         self._ask_meter_features()
@@ -132,6 +129,8 @@ class Introduction:
     def _ask_meter_features(self) -> None:
         self._features = replace(self._features, keeps_ttl=self._switch.keeps_ttl)
         self._switch.adapt(self._features)
+        if not (self._features.cookies or self._switch.is_manager):
+            self._switch.send([DeleteEverything()])  # nobody knows what these rules are for, nor those of trials
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:

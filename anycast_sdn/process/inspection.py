@@ -33,7 +33,6 @@ from anycast_sdn.core.events import Event, Fault, RulesRepaired
 from anycast_sdn.core.switch_events import RulesPutRight
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
-from anycast_sdn.openflow.cookie_trial import NO_COOKIES
 from anycast_sdn.openflow.pipeline import COOKIE_KIND_MASK, DROPS, MAGIC, MAGIC_MASK, binding_of, cookie, kind_of
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind
@@ -357,7 +356,7 @@ class Inspections:
         now = time.monotonic()
         for place, (dpid, switch) in enumerate(list(switches.items())):
             managed = self._controller.switches[dpid]
-            if not (managed.synchronised or managed.decides_on_flows) or NO_COOKIES in managed.features.lacks:
+            if not (managed.synchronised or managed.decides_on_flows):
                 continue
             rounds = self._rounds.get(dpid)
             if rounds is None or rounds.switch is not switch:

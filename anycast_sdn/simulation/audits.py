@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.openflow.cookie_trial import NO_COOKIES
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.tables import Tables
@@ -20,8 +19,6 @@ class Audits:
 
     def begin(self, name: str) -> None:
         """The controller reads all that a switch holds, and compares it with what is wanted."""
-        if NO_COOKIES in self._channels.controller.by_name[name].features.lacks:
-            return  # as in reality
         audit = self._channels.audit_of(name)
         audit.begin()
         self._channels.request_tables(name, partial(self._take_tables, name, audit))

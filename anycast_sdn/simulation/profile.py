@@ -33,7 +33,6 @@ from anycast_sdn.description.profile import (
 from anycast_sdn.openflow.abilities import Lack
 from anycast_sdn.openflow.ability_trials import ability_trials, lacks_of
 from anycast_sdn.openflow.adapted import adapted
-from anycast_sdn.openflow.cookie_trial import NO_COOKIES
 from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features
@@ -171,11 +170,11 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
     others["removed_reports"] = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
     others["table_output"] &= not profile.ignores("ports", "table")
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
-    without_cookies = (NO_COOKIES,) if "cookies" in profile.wrong else ()
+    others["cookies"] = "cookies" not in profile.wrong
     by_name: dict[str, Any] = {**extensions, **others}
     return replace(
         features, **by_name, meters=meters, open_vswitch=open_vswitch, description=description,
-        tables=profile.tables, lacks=(*_lacks(profile, layout), *without_cookies), sizes=_sizes(profile),
+        tables=profile.tables, lacks=_lacks(profile, layout), sizes=_sizes(profile),
     )  # fmt: skip
 
 

@@ -132,6 +132,7 @@ class SimulatedSwitch:
         self.profile = profile
         self._only_declared = only_declared
         self._layout = layout.of_switch()
+        self._is_known = False  # the controller knows its rules without their cookies (``openflow.known_rules``)
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
         self._packet_size = packet_size
@@ -176,6 +177,7 @@ class SimulatedSwitch:
             another = SimulatedSwitch(layout=plain, profile=self.profile, only_declared=False)
             found = replace(found, lacks=causes((*found.lacks, *probed.lacks_of(another, plain))))
         self._layout = adapted(self._layout, found)
+        self._is_known = not found.cookies
         return found
 
     def counters(self) -> Iterator[tuple[int, int]]:
@@ -335,7 +337,7 @@ class SimulatedSwitch:
                 raise Refused("this switch cannot make advertisements of solicitations")
 
     def _said(self, cookie: int) -> int:
-        return 0 if "cookies" in self.profile.wrong else cookie
+        return 0 if "cookies" in self.profile.wrong and not self._is_known else cookie
 
     def _loses_one_that_replaces(self) -> bool:
         self._replacing += 1

@@ -75,7 +75,7 @@ one_table = of_rules(lambda rule: rule.table > 0, "flow-mod failed, bad table id
 # That there is a table is seen by any trial in it; what becomes of flows, when there are flows; the rest by packets.
 FOUND_OTHERWISE = {
     Ability.TABLE, Ability.TWO_TABLES, Ability.FLOWS_IPV4, Ability.FLOWS_IPV6, *ROWS, Ability.PRIORITY,
-    Ability.COOKIES, Ability.CHECKSUM_ICMPV6, Ability.ROOM, Ability.ROOM_FOR_GROUPS,
+    Ability.CHECKSUM_ICMPV6, Ability.ROOM, Ability.ROOM_FOR_GROUPS,
 }  # fmt: skip
 
 
