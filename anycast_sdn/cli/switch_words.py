@@ -22,8 +22,9 @@ def written(report: Any) -> str:
     said = " ".join(role["sentence"] for role in report["roles"])  # with what is done instead
     if without := [each["effect"] for each in report["without"] if each["effect"] not in said]:
         parts.append("It goes without:\n" + _lines(without))
-    if report["unanswered"]:
-        asked = listed(report["unanswered"])
+    unanswered = [each for each in report["unanswered"] if each != "confirmation"]  # of that the roles tell
+    if unanswered:
+        asked = listed(unanswered)
         parts.append(_lines([f"It does not answer when asked for its {asked}: that is taken as not there."], ""))
     parts.append(_lines(_tables(report), ""))
     return harmless("\n\n".join(parts))

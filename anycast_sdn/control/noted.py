@@ -126,7 +126,9 @@ def _health(key: str, shown: Any) -> tuple[Enrolment, dict[CheckName, tuple[Heal
 
 
 def tried_note(tried: Tried) -> str:
-    features = asdict(tried.features) | {"lacks": [[each.ability.value, *each[1:]] for each in tried.features.lacks]}
+    lists = {"lacks": tried.features.lacks, "untried": tried.features.untried}
+    shown = {name: [[each.ability.value, *each[1:]] for each in lacks] for name, lacks in lists.items()}
+    features = asdict(tried.features) | shown
     return _shown({"description": list(tried.description), "features": features})
 
 
@@ -137,17 +139,21 @@ def tried(note: str | None) -> Tried | None:
 
 def _tried(key: str, shown: Any) -> Tried:
     """A feature that is not in the note has not been tried: then nothing is known."""
-    noted, others = shown["features"], ("lacks", "tables", "sizes", "description")
+    noted, others = shown["features"], ("lacks", "untried", "unshown", "tables", "sizes", "description")
     known = {each.name: bool(noted[each.name]) for each in fields(Features) if each.name not in others}
     described = tuple(map(str, noted["description"]))
-    lacks = tuple(
-        Lack(Ability(ability), table, str(why), None if logical is None else Table(logical))
-        for ability, table, why, logical in noted["lacks"]
-    )
+    lacks, untried = (tuple(_lack(*each) for each in noted[name]) for name in ("lacks", "untried"))
     rules, groups = noted["sizes"]
     sizes = Sizes(tuple((int(table), int(room)) for table, room in rules), int(groups))
-    features = Features(**known, lacks=lacks, tables=int(noted["tables"]), sizes=sizes, description=described)
+    features = Features(
+        **known, lacks=lacks, untried=untried, unshown=str(noted["unshown"]), tables=int(noted["tables"]), sizes=sizes,
+        description=described,
+    )  # fmt: skip
     return Tried(tuple(map(str, shown["description"])), features)
+
+
+def _lack(ability: str, table: int | None, why: str, logical: int | None) -> Lack:
+    return Lack(Ability(ability), table, str(why), None if logical is None else Table(logical))
 
 
 # ------------------------------------------------------------------------------ who has led

@@ -270,6 +270,7 @@ class AbilityTrials:
         no_port = next(number for number in range(_NO_PORT, 0, -1) if number not in numbers)
         self._trials = _trials_by(tuple(numbers[:2]) or (1, 2), no_port)
         self._refused: dict[AbilityTrial, str] = {}  # why the first of its messages that was refused was
+        self._untried: dict[AbilityTrial, str] = {}  # why the switch has not taken it, although it may be able to
         self._left = 0  # so many messages are being tried
         self._may_try_instead = True
 
@@ -281,8 +282,9 @@ class AbilityTrials:
         self._switch.try_all([(message, partial(self._take, trial)) for message, trial in attempts])
 
     def _take(self, trial: AbilityTrial, taken: bool | None, why: str) -> None:
-        if why and (taken is False or not why.startswith((*_PASSING, _ABOUT_REQUEST))):
-            self._refused.setdefault(trial, why)
+        if why:
+            is_passing = taken is None and why.startswith((*_PASSING, _ABOUT_REQUEST))
+            (self._untried if is_passing else self._refused).setdefault(trial, why)
         self._left -= 1
         if self._left:
             return
@@ -294,6 +296,13 @@ class AbilityTrials:
             return
         self._switch.send([DeleteCookie(_COOKIE), *self._groups_there()])
         self._done(lacks_of(self._refused, self._switch.layout))
+
+    @property
+    def untried(self) -> tuple[Lack, ...]:
+        """What was not found out, since the switch has not taken it for a reason that may pass."""
+        layout = self._switch.layout
+        refused = lacks_of(self._refused, layout)
+        return tuple(lack for lack in causes((*refused, *lacks_of(self._untried, layout))) if lack not in refused)
 
     def _groups_there(self) -> Iterator[Message]:
         """What deletes the groups that were accepted: a switch without groups would refuse that, too."""

@@ -49,10 +49,13 @@ class Examination:
 
     def _take_fallbacks(self, features: Features) -> None:
         self._features = features
-        AbilityTrials(self._switch, self._take_lacks, self._ports).begin()
+        self._abilities = AbilityTrials(self._switch, self._take_lacks, self._ports)
+        self._abilities.begin()
 
     def _take_lacks(self, lacks: tuple[Lack, ...]) -> None:
-        self._features = replace(self._features, lacks=lacks)
+        confirmed = CONFIRMATION not in self._switch.unanswered
+        untried = self._abilities.untried
+        self._features = replace(self._features, lacks=lacks, untried=untried, confirmed=confirmed)
         if self._features.open_vswitch or CONFIRMATION in self._switch.unanswered:
             self._take_cookies(self._features.open_vswitch or self._features.cookies)
         else:
@@ -60,13 +63,19 @@ class Examination:
 
     def _take_cookies(self, keeps: bool) -> None:
         self._features = replace(self._features, cookies=keeps)
-        if CONFIRMATION in self._switch.unanswered or not self._features.table_output:
-            self._take_shown(())  # it is not known whether rules of probes are there, or no packet comes to them
-            return
-        PacketTrials(self._switch, secrets.token_bytes(NONCE), self._take_shown).begin()
+        if CONFIRMATION in self._switch.unanswered:
+            self._end((), "whether their rules are there is not known")
+        elif not self._features.table_output:
+            self._end((), "it does not let them pass its tables")
+        else:
+            self._packets = PacketTrials(self._switch, secrets.token_bytes(NONCE), self._take_shown)
+            self._packets.begin()
 
     def _take_shown(self, shown: tuple[Lack, ...]) -> None:
+        self._end(shown, self._packets.unshown)
+
+    def _end(self, shown: tuple[Lack, ...], unshown: str) -> None:
         """What a switch has refused says why packets do not come back as they should."""
         lacks = causes((*self._features.lacks, *shown))
-        tables, description = self._switch.tables, self._description
-        self._done(replace(self._features, lacks=lacks, tables=tables, description=description))
+        found = replace(self._features, lacks=lacks, unshown=unshown)
+        self._done(replace(found, tables=self._switch.tables, description=self._description))

@@ -35,6 +35,9 @@ class Features:
     expired_reports: bool = True  # it can be asked to report packets whose TTL expires
     cookies: bool = True  # it keeps those of its rules
     lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
+    untried: tuple[Lack, ...] = ()  # what it may have: it had no room to try that, for example
+    confirmed: bool = True  # it has confirmed what was tried; otherwise it only has not refused it
+    unshown: str = ""  # why nothing, or not all, was tried with packets; "": it was
     tables: int = 0  # how many it says that it has; 0: it has not said
     sizes: Sizes = NOT_SAID  # for how many rules and groups it says that it has room
     description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath

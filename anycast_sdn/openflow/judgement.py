@@ -109,6 +109,7 @@ class Judgement(NamedTuple):
     lacks: tuple[Lack, ...]
     fallbacks: tuple[str, ...] = ()  # what the controller does instead of something that the switch lacks, in words
     families: frozenset[int] = _ALL_FAMILIES  # in which it has to be
+    doubt: str = ""  # why it is not known whether it can be carried out, where nothing says that it cannot
 
     @property
     def is_able(self) -> bool:
@@ -123,7 +124,7 @@ class Judgement(NamedTuple):
     def finding(self) -> str:
         """Its subject is the switch."""
         if self.is_able:
-            return f"can be a {self.role.value}"
+            return f"can be a {self.role.value}" + (f", as far as is known: {self.doubt}" if self.doubt else "")
         only = f" for {self._lost}" if self._lost else ""
         return f"cannot be a {self.role.value}{only}: it cannot {_reasons(self.lacks)}"
 
@@ -161,7 +162,11 @@ def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILI
     lost = {lack.ability.about.family for lack in lacks}
     able = frozenset() if None in lost else families - lost
     instead = [each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)]
-    return Judgement(role, able, lacks, (*alone, *instead) if able else (), families)
+    untried = [lack for lack in features.untried if _is_needed(lack, needs)]
+    untried = [lack for lack in untried if lack.ability.about.family in (None, *families)]
+    doubt = f"whether it can {_reasons(untried, ', or ')} was not found out" if untried else ""
+    doubt = doubt if features.confirmed else "it does not confirm what it is sent, and has only not refused it"
+    return Judgement(role, able, lacks, (*alone, *instead) if able else (), families, doubt)
 
 
 def _with_one_server(
@@ -204,7 +209,7 @@ class _Reason(NamedTuple):
         return f"{self.words} ({where}{self.why})"
 
 
-def _reasons(lacks: Iterable[Lack]) -> str:
+def _reasons(lacks: Iterable[Lack], separator: str = ", nor ") -> str:
     """ "set IPv6 addresses (table 1: bad action, …), nor …", each ability once, with the tables that refuse it."""
     found: dict[tuple[Ability, str], set[int]] = {}
     for lack in lacks:
@@ -213,7 +218,7 @@ def _reasons(lacks: Iterable[Lack]) -> str:
         (ability, why): _Reason(ability.about.words, why, tuple(sorted(tables)))
         for (ability, why), tables in found.items()
     }
-    return listed(list(dict.fromkeys(str(_of_both(reasons, *each)) for each in reasons)), separator=", nor ")
+    return listed(list(dict.fromkeys(str(_of_both(reasons, *each)) for each in reasons)), separator=separator)
 
 
 def _of_both(reasons: Mapping[tuple[Ability, str], _Reason], ability: Ability, why: str) -> _Reason:

@@ -40,6 +40,7 @@ class PacketTrials:
         self._unconfirmed = 0  # so many of these
         self._over: Callable[[], None] = self._end
         self._again = 0  # times that some were sent again
+        self.unshown = ""  # afterwards: why nothing, or not all, was shown
 
     def begin(self) -> None:
         rules = [(probe, rule) for probe in self._probes for rule in probe.rules]
@@ -119,4 +120,7 @@ class PacketTrials:
         known = self._wanted & (self._back.keys() | self._lost)
         if not self._back:
             known = frozenset()
+            self.unshown = "none came back" if self._wanted else "there could be no rules for them"
+        elif known < self._wanted:
+            self.unshown = f"only {len(self._back)} of {len(self._wanted)} came back, and not always"
         self._done(lacks_shown({self._probes[number]: self._back.get(number) for number in known}, self._switch.layout))

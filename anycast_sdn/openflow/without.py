@@ -34,3 +34,6 @@ def used_without(features: Features, sets_addresses: bool = True, tracks_fragmen
     for feature, effect in _EFFECTS.items():
         if not getattr(features, feature) and (feature != "fragments" or sets_addresses):
             yield Without(feature, _SPOILS_TCP if feature == "fragments" and tracks_fragments else effect)
+    if features.unshown:
+        effect = f"was not, or not wholly, tried with packets: {features.unshown}"
+        yield Without("packets", f"{effect}. That it does with them what its rules say is not shown")

@@ -15,7 +15,7 @@ from anycast_sdn.core.model import NotFound
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.fallbacks import fallbacks
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.judgement import FAMILIES, Judgement, Role, judge, roles
+from anycast_sdn.openflow.judgement import FAMILIES, Judgement, Role, judge, remarks, roles
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.sizes import Sizes
@@ -139,7 +139,8 @@ def role_views(judgements: Iterable[Judgement]) -> list[dict[str, object]]:
 def without_views(features: Features, of_flows: bool, more: Iterable[Without]) -> list[dict[str, str]]:
     """``of_flows``: it is a client edge; ``more``: besides what has a fall-back."""
     instead = [Without(each.feature, each.sentence) for each in fallbacks(features, of_flows=of_flows)]
-    return [{"feature": feature, "effect": effect} for feature, effect in (*instead, *more)]
+    remarked = [Without("abilities", remark) for remark in remarks(features)]
+    return [{"feature": feature, "effect": effect} for feature, effect in (*instead, *remarked, *more)]
 
 
 def _family(number: int) -> str:

@@ -44,6 +44,14 @@ It holds 6 rules of flows, 30 other rules and 1 group of the controller.
 """
 
 
+def test_that_it_confirms_nothing_is_said_by_its_roles_and_other_silence_for_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    silent = printed(capsys, REPORT | {"unanswered": ["confirmation", "meters"]}, "arh1")
+    assert "It does not answer when asked for its meters: that is taken as not there." in silent
+    assert "It does not answer" not in printed(capsys, REPORT | {"unanswered": ["confirmation"]}, "arh1")
+
+
 def test_what_a_switch_can_be_that_has_never_connected_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
     nothing = dict.fromkeys(REPORT["description"])
     away = REPORT | {"address": None, "connected": False, "description": nothing, "tables": None, "layout": None,
