@@ -173,12 +173,13 @@ class Audit:
         """Of a switch whose layout has such groups: those that it should hold, and all that it does hold."""
         if not self._switch.synchronised:
             return Outcome()
-        self._switch.cut_off = cut_off(wanted, self._switch.engine.flows)
+        flows = self._switch.engine.flows
+        self._switch.cut_off = cut_off(wanted, flows)
         repairs = self._next_hops.repairs(wanted, found)
         self._doubtful |= self._next_hops.is_doubtful
         wrong = [each.group.number for each in repairs if each.exists]
         events = self._record_repairs([each.group.number for each in repairs], wrong, now)
-        return self._at_switch(Reaction([*repairs], events=events))
+        return self._at_switch(Reaction([*repairs, *self._next_hops.deletions(wanted, flows)], events=events))
 
     def repair_some(self, most: int) -> tuple[Outcome, bool]:
         """The next ``most`` corrections that ``end`` has found to be due, if they still are → are there more?"""

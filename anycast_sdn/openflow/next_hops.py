@@ -12,14 +12,15 @@ changes, a group is modified, and no rule.
 - Where the destination finds a rule that sends to the controller, or none, its group drops: no meter could limit what
   it sends.  A host that comes back is found by what it sends itself.
 - Groups are made before the first rule that names them.  Which there are on a switch, and of which destinations, is
-  read from its rules and groups when it connects; those that no rule names are deleted then.
+  read from its rules and groups when it connects; those that no rule names are deleted then, and later when the audit
+  finds that their destinations have no flows (``control.next_hop_audit``).
 - What FIN and RST report (``Kind.TCP_END``) would be recognised among the routes: such switches do not report them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from anycast_sdn.core.model import Address, Prefix
@@ -54,6 +55,7 @@ from anycast_sdn.openflow.rules import (
 FIRST_GROUP = 1 << 31  # the numbers of services' groups are lower (``control.group_numbers``)
 _BINDINGS = frozenset(BINDING_KINDS.values())
 _DESTINATIONS = {"ipv4_dst": 4, "ipv6_dst": 16}
+_EVERY_IPV4, _EVERY_IPV6 = Prefix(bytes(4), 0), Prefix(bytes(16), 0)
 
 
 class NextHops(Shared):
@@ -74,6 +76,7 @@ class NextHops(Shared):
         self._routes = _Routes()
         self._services: dict[int, GroupRule] = {}
         self._numbers: dict[Address, int] = {}
+        self._destinations: dict[int, Address] = {}  # by number
         self._next = FIRST_GROUP
         self.groups: dict[int, GroupRule] = {}  # of next hops, as the switch holds them
 
@@ -105,8 +108,8 @@ class NextHops(Shared):
         if not isinstance(last, ToGroup) or found.goto is not None:
             return replace(found, actions=(*found.actions, Unread()))
         destination = destination_of(found)
-        if not self._is_read and destination:
-            self._numbers.setdefault(destination, last.group)
+        if not self._is_read and destination and destination not in self._numbers:
+            self._enter(destination, last.group)
         if destination is None or self._numbers.get(destination) != last.group:
             return replace(found, actions=(*found.actions, Unread()))  # it is put anew
         return replace(found, goto=ROW[kind].goto)
@@ -123,7 +126,7 @@ class NextHops(Shared):
     # ---------------------------------------------------------------- messages
 
     def with_groups(self, messages: Iterable[Message]) -> Iterator[Message]:
-        changed = False  # something on which next hops depend
+        changed = set[Prefix]()  # the destinations whose next hops may be others now
         for message in messages:
             match message:
                 case PutBinding():
@@ -133,17 +136,13 @@ class NextHops(Shared):
             if not self._is_read and _is_ours(message):
                 yield from self._begin()
             if isinstance(message, AddFlow) and kind_of(message.rule.cookie) in _BINDINGS:
-                if changed:
-                    yield from self._updated()
-                    changed = False
+                yield from self._updated(changed)
                 yield from self._made_for(message.rule)
-            elif isinstance(message, Barrier) and changed:
-                yield from self._updated()
-                changed = False
+            elif isinstance(message, Barrier):
+                yield from self._updated(changed)
             yield message
-            changed |= self._take(message)
-        if changed:
-            yield from self._updated()
+            changed.update(self._take(message))
+        yield from self._updated(changed)
 
     def _begin(self) -> Iterator[Message]:
         """All that the switch held has been read."""
@@ -153,24 +152,27 @@ class NextHops(Shared):
             del self.groups[number]
             yield DeleteGroup(number)
         self._next = max(held | {FIRST_GROUP - 1}) + 1
-        yield from self._updated()
+        yield from self._updated({_EVERY_IPV4, _EVERY_IPV6})
 
-    def _take(self, message: Message) -> bool:
-        """Does the message change something on which next hops depend?"""
+    def _take(self, message: Message) -> Iterable[Prefix]:
+        """Which destinations may find something else after the message?"""
         match message:
             case AddFlow(rule):
                 return self._routes.add(rule)
             case DeleteFlow(rule):
                 return self._routes.remove(rule)
             case SetGroup(group, _) if group.number >= FIRST_GROUP:
-                return False  # it is put right (``control.next_hop_audit``)
+                pass  # it is put right (``control.next_hop_audit``)
             case SetGroup(group, _):
                 self._services[group.number] = self.group_on_switch(group)
-                return True
+                return self._routes.prefixes(lambda rule: _group_of(rule) == group.number)
             case DeleteGroup(number) if number == OFPG_ALL:
                 self._services.clear()
                 self.groups.clear()
                 return self._routes.remove_all(lambda rule: _group_of(rule) is not None)
+            case DeleteGroup(number) if number >= FIRST_GROUP:
+                self.groups.pop(number, None)
+                self._numbers.pop(self._destinations.pop(number, b""), None)
             case DeleteGroup(number):
                 self._services.pop(number, None)
                 return self._routes.remove_all(lambda rule: _group_of(rule) == number)
@@ -178,7 +180,11 @@ class NextHops(Shared):
                 return self._routes.remove_all(lambda rule: rule.cookie == cookie)
             case DeleteEverything():
                 self.forget()
-        return False
+        return ()
+
+    def _enter(self, destination: Address, number: int) -> None:
+        self._numbers[destination] = number
+        self._destinations[number] = destination
 
     def _made_for(self, binding: FlowRule) -> Iterator[Message]:
         """The group of this binding's destination, if the switch does not hold it yet."""
@@ -187,16 +193,20 @@ class NextHops(Shared):
             return
         number = self._numbers.get(destination)
         if number is None:
-            number = self._numbers[destination] = self._next
+            number = self._next
             self._next += 1
+            self._enter(destination, number)
         if number not in self.groups:
             yield self._set(number, destination)
 
-    def _updated(self) -> Iterator[Message]:
-        """The groups whose destinations find something else now."""
-        for destination, number in self._numbers.items():
-            if self.groups.get(number) != self._group(number, destination):
+    def _updated(self, changed: set[Prefix]) -> Iterator[Message]:
+        """The groups of destinations in these prefixes that find something else now.  ``changed`` is empty then."""
+        networks = {4: _networks(changed, False), 16: _networks(changed, True)}
+        for destination, number in self._numbers.items() if changed else ():
+            is_concerned = _is_in(destination, networks[len(destination)])
+            if is_concerned and self.groups.get(number) != self._group(number, destination):
                 yield self._set(number, destination)
+        changed.clear()
 
     def _set(self, number: int, destination: Address) -> SetGroup:
         exists = number in self.groups
@@ -240,33 +250,37 @@ class _Routes:
         self._rules: dict[Prefix, dict[tuple[bool, int], FlowRule]] = {}  # by (is it of a service, priority)
         self._lengths: dict[bool, Counter[int]] = {False: Counter(), True: Counter()}
 
-    def add(self, rule: FlowRule) -> bool:
-        """Is it such a rule, and new?"""
+    def prefixes(self, which: Callable[[FlowRule], bool]) -> set[Prefix]:
+        return {prefix for prefix, rules in self._rules.items() if any(map(which, rules.values()))}
+
+    def add(self, rule: FlowRule) -> tuple[Prefix, ...]:
+        """Its destinations, if it is such a rule, and new."""
         prefix = _prefix(rule)
         if prefix is None:
-            return False
+            return ()
         rules = self._rules.get(prefix)
         if rules is None:
             rules = self._rules[prefix] = {}
             self._lengths[prefix.is_v6][prefix.length] += 1
         rank = rule.table == Table.SERVICE, rule.priority
         before, rules[rank] = rules.get(rank), rule
-        return before != rule
+        return (prefix,) if before != rule else ()
 
-    def remove(self, rule: FlowRule) -> bool:
+    def remove(self, rule: FlowRule) -> tuple[Prefix, ...]:
+        """Its destinations, if it was one of them."""
         prefix = _prefix(rule)
         rules = None if prefix is None else self._rules.get(prefix)
         if prefix is None or rules is None:
-            return False
+            return ()
         gone = rules.pop((rule.table == Table.SERVICE, rule.priority), None)
         if not rules:
             del self._rules[prefix]
             self._lengths[prefix.is_v6] -= Counter((prefix.length,))
-        return gone is not None
+        return (prefix,) if gone is not None else ()
 
-    def remove_all(self, is_gone: Callable[[FlowRule], bool]) -> bool:
+    def remove_all(self, is_gone: Callable[[FlowRule], bool]) -> list[Prefix]:
         gone = [rule for rules in self._rules.values() for rule in rules.values() if is_gone(rule)]
-        return any([self.remove(rule) for rule in gone])
+        return [prefix for rule in gone for prefix in self.remove(rule)]
 
     def find(self, destination: Address) -> FlowRule | None:
         """The rule that a packet to it matches first."""
@@ -280,6 +294,21 @@ class _Routes:
         return None if best is None else best[1]
 
 
+def _networks(prefixes: Iterable[Prefix], v6: bool) -> dict[int, set[int]]:
+    """Of one family: how many bits of an address follow → the bits of prefixes before these."""
+    found: dict[int, set[int]] = {}
+    for prefix in prefixes:
+        if prefix.is_v6 is v6:
+            left = prefix.bits - prefix.length
+            found.setdefault(left, set()).add(int.from_bytes(prefix.network, "big") >> left)
+    return found
+
+
+def _is_in(destination: Address, networks: Mapping[int, Container[int]]) -> bool:
+    number = int.from_bytes(destination, "big")
+    return any(number >> left in found for left, found in networks.items())
+
+
 def _prefix(rule: FlowRule) -> Prefix | None:
     """The destinations that a rule of these tables matches, if it matches nothing else."""
     if rule.table not in (Table.SERVICE, Table.ROUTES) or kind_of(rule.cookie) is None:
@@ -289,7 +318,7 @@ def _prefix(rule: FlowRule) -> Prefix | None:
     found = next((field for field in rule.match if field.name in _DESTINATIONS), None)
     if found is None:
         v6 = Field("eth_type", 0x86DD) in rule.match
-        return Prefix(bytes(16 if v6 else 4), 0)
+        return _EVERY_IPV6 if v6 else _EVERY_IPV4
     assert isinstance(found.value, bytes)
     if found.mask is None:
         return Prefix.host(found.value)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from anycast_sdn.control.next_hop_audit import CutOff, NextHopAudit, cut_off
 from anycast_sdn.core.bindings import Binding, BindingTable
 from anycast_sdn.core.model import TCP, FlowKey, packed
-from anycast_sdn.openflow.rules import Bucket, DecTtl, GroupRule, Output, SetGroup
+from anycast_sdn.openflow.rules import Bucket, DecTtl, DeleteGroup, GroupRule, Output, SetGroup
 
 H, ANY, PR1X, SERVER = map(packed, ("10.1.0.10", "198.18.0.1", "203.0.113.7", "10.3.0.10"))
 TO_H = GroupRule(1 << 31, (Bucket(0, (DecTtl(), Output(1))),), indirect=True)
@@ -46,3 +46,18 @@ def test_clients_and_servers_without_a_next_hop_are_cut_off_if_they_have_flows()
     flows.put(Binding(1, FlowKey(H, ANY, TCP, 40000, 80), PR1X, "", 0.0, SERVER))
     assert cut_off(wanted, flows) == CutOff((H,), 1)
     assert cut_off(WANTED, flows) == CutOff()
+
+
+def test_a_group_is_deleted_when_two_looks_find_no_flow_that_could_name_it() -> None:
+    audit, flows = NextHopAudit(), BindingTable()
+    wanted = {**WANTED, ANY: GroupRule(TO_SERVER.number + 1, (Bucket(1, ()),))}
+    pinned = Binding(1, FlowKey(H, ANY, TCP, 40000, 80), PR1X, "", 0.0, SERVER)
+    flows.put(pinned)
+    assert [audit.deletions(wanted, flows) for _ in range(2)] == [[], []]
+    flows.remove(pinned)
+    assert audit.deletions(wanted, flows) == [], "rules may still be under way"
+    flows.put(pinned)
+    assert audit.deletions(wanted, flows) == []
+    flows.remove(pinned)
+    assert audit.deletions(wanted, flows) == []
+    assert audit.deletions(wanted, flows) == [DeleteGroup(TO_H.number + each) for each in range(3)]

@@ -86,6 +86,23 @@ def test_a_flow_that_nobody_has_answered_is_spread_as_its_service_is() -> None:
     assert follows.group.buckets == (Bucket(0, ()),)
 
 
+def test_a_group_that_is_deleted_is_made_again_for_the_next_flow() -> None:
+    layout, _ = connected(AddFlow(TO_SERVERS), put(Half.OUT))
+    assert list(layout.with_groups([DeleteGroup(FIRST_GROUP)])) == [DeleteGroup(FIRST_GROUP)]
+    assert (layout.groups, layout.next_hops) == ({}, {})
+    assert list(layout.with_groups([AddFlow(ELSEWHERE)])) == [AddFlow(ELSEWHERE)]
+    (made,) = groups(list(layout.with_groups([put(Half.OUT)])))
+    assert made == SetGroup(GroupRule(FIRST_GROUP + 1, (Bucket(0, ELSEWHERE.actions),), indirect=True), exists=False)
+
+
+def test_only_destinations_of_what_has_changed_are_looked_up() -> None:
+    others = [entries.route(Prefix.parse(f"10.{number}.0.0/24"), 12) for number in range(4, 40)]
+    layout, _ = connected(AddFlow(TO_SERVERS), AddFlow(TO_H), put(Half.OUT), put(Half.IN))
+    assert not groups(list(layout.with_groups(map(AddFlow, others))))
+    (modified,) = groups(list(layout.with_groups([DeleteFlow(TO_H)])))
+    assert modified.group.buckets == (Bucket(0, ()),)
+
+
 def found(rule: FlowRule) -> bytes:
     """A rule as a switch shows it."""
     mod = codec.PACKER.flow_mod(rule, 0, 1)
