@@ -55,9 +55,9 @@ class Adapting:
         if self._direct:
             self._direct.removed(cookie)
 
-    def asked(self, kind: int, request: bytes) -> bytes:
+    def as_asked(self, kind: int, request: bytes) -> bytes:
         """A multipart request of this type, as this switch is to be asked."""
-        return self._known.asked(kind, request) if self._known else request
+        return self._known.as_asked(kind, request) if self._known else request
 
     def restored(self, kind: int, body: bytes) -> bytes:
         """A message from the switch, with the cookies that it does not keep."""

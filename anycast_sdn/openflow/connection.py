@@ -283,7 +283,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         if self.is_closed:
             return
         self._pending.ask(request.xid, request.type, part)
-        self._queue(self.asked(request.type, data))
+        self._queue(self.as_asked(request.type, data))
 
     def ask_or_do_without(self, kind: int, body: bytes) -> int:
         xid = self._next_xid()

@@ -112,7 +112,7 @@ class KnownRules:
             self._remove(held.rule.key)
 
     @staticmethod
-    def asked(kind: int, request: bytes) -> bytes:
+    def as_asked(kind: int, request: bytes) -> bytes:
         """A question for rules of a cookie is one for all rules: those of others are left out when it is answered."""
         if kind not in _OF_RULES:
             return request
