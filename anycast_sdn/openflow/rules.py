@@ -270,11 +270,10 @@ def one_object(bucket: Bucket) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """A select group: buckets, of which the switch chooses one per flow (M10); or an indirect one, with one bucket."""
+    """A select group: buckets, of which the switch chooses one per flow (M10).  It names no table."""
 
     number: int
     buckets: tuple[Bucket, ...]
-    indirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,0 @@
-"""TLS: certificates, keys and CAs of this controller, who its peers are, and a small CA for testbeds."""
