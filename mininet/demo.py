@@ -32,6 +32,7 @@ from anycast_sdn.core.roles import EngineName
 from anycast_sdn.core.words import counted
 from anycast_sdn.description import reading
 from anycast_sdn.description.model import Network
+from anycast_sdn.description.profile import Profile
 
 TOPOLOGIES = Path(__file__).parents[1] / "topologies"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -159,8 +160,18 @@ def _introduce(scene: Scene, as_written: Roles) -> None:
     services = ", ".join(family.service for family in roles.families)
     report.text(f"The dashboard is at {scene.page} for as long as the demo runs.")
     report.text(f"H is {roles.client}, ARh is {roles.edge.name}, ANY is {services}.")
+    for switch in roles.network.switches:
+        if switch.profile:
+            report.text(f"{switch.name} {_played(scene, switch.name, switch.profile)}")
     if local := roles.local_servers():
         report.text(f"{', '.join(local)}, behind {roles.edge.name} as well, would always be nearest: not enrolled.")
+
+
+def _played(scene: Scene, name: str, profile: Profile) -> str:
+    """What a switch plays, and what the controller has found of it in the roles that it has."""
+    shown = scene.controller.rest("GET", f"/v1/switches/{name}").body
+    sentences = [role["sentence"] for role in shown["roles"] if role["wanted"]]
+    return f"plays {profile.manufacturer}, {profile.hardware}: it {'; it '.join(sentences)}."
 
 
 def _counted(network: Network) -> str:

@@ -4,6 +4,7 @@
 - Servers are the hosts in server subnets that H's edge can reach.  Those behind H's own switch are taken only
   when there are no others: they would always be nearest, and packets to them cross no link.
 - ANY is the first free address out of what H's site may use, one per family.
+- Switches that play others (``profile``) and cannot be server edges are not expected to serve.
 - The group is the demo's own, whatever groups the file has.
 """
 
@@ -19,6 +20,10 @@ from anycast_sdn.core.model import Address, ConfigurationError, Prefix, packed, 
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import MAX_COST, Host, Link, Network, Switch
 from anycast_sdn.fabric.graph import Graph
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.judgement import Role, judge
+from anycast_sdn.openflow.layouts import suited
+from anycast_sdn.simulation.switch import SimulatedSwitch
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,17 @@ class Roles:
     def distances(self) -> dict[str, int]:
         """Edge → its cost from H's, for the edges of the first family's servers; the nearest first."""
         found = _graph(self.network, all_links(self.network)).distances(self.edge.name)
-        edges = {self.edge_of(server) for server in self.families[0].servers}
+        edges = self._edges()
         return {edge: found[edge] for edge in sorted(edges, key=lambda edge: (found[edge], edge))}
+
+    def _edges(self) -> set[str]:
+        """Those of the first family's servers; without those that play switches which cannot be server edges."""
+        edges = {self.edge_of(server) for server in self.families[0].servers}
+        return {edge for edge in edges if _may_serve(self.network.switch(edge), self.families[0].name)} or edges
 
     def detour(self) -> tuple[Link, int] | None:
         """A link and a higher cost for it that makes the servers of another edge the nearest ones."""
-        edges = {self.edge_of(server) for server in self.families[0].servers}
+        edges = self._edges()
         now = _graph(self.network, self.network.links).nearest(self.edge.name, edges)
         for cost, link in itertools.product((10, 100, 1000, MAX_COST), self.network.links):
             links = [replace(each, cost=cost) if each == link else each for each in self.network.links]
@@ -174,6 +184,14 @@ def _edge_of(network: Network, host: Host) -> str:
 
 def _address(host: Host, width: int) -> Address | None:
     return next((address for address in host.addresses if len(address) == width), None)
+
+
+def _may_serve(switch: Switch, family: str) -> bool:
+    if switch.profile is None:
+        return True
+    played = SimulatedSwitch(layout=suited(switch.profile.tables), profile=switch.profile)
+    able = judge(Role.SERVER_EDGE, played.found(Features())).able
+    return int(family.removeprefix("IPv")) in able
 
 
 def all_links(network: Network) -> tuple[Link, ...]:

@@ -45,6 +45,7 @@ from programs import (
     wait_until,
 )
 from routers import Routers, remove_leftovers
+from switch_proxy import Proxies
 
 from anycast_sdn.core.model import text
 from anycast_sdn.description.model import Host, Network, Switch
@@ -122,6 +123,7 @@ class Testbed:
         self.routers = Routers(network)  # none, when the network has no legacy core
         self._programs: list[Program] = []
         self.zones = range(0)
+        self._proxies = Proxies(())
         self._undo = ExitStack()
 
     def __enter__(self) -> Testbed:
@@ -143,6 +145,7 @@ class Testbed:
             self._remove_leftovers()
             undo.callback(self._remove)
             atexit.register(self.stop)  # for a signal just before a `with` block begins or ends
+            self._proxies = undo.enter_context(Proxies(self.openflow_ports))
             self._build()
             self._configure_switches(self.network.switches)
             for host in self.network.hosts:
@@ -221,6 +224,7 @@ class Testbed:
     def start_switch(self, name: str) -> None:
         """Makes the bridge again, without rules, and sets its controller."""
         self._mininet.nameToNode[self.bridge(name)].start([])
+        self._proxies.made_anew(name)
         self._configure_switches([self.network.switch(name)])
 
     def ofctl(self, command: str, switch: str, *arguments: str) -> str:
@@ -251,9 +255,10 @@ class Testbed:
         for port in self._plan.ports():
             if port.switch in names:
                 commands += ["--", "wait-until", "Interface", self.interface(*port), f"ofport={port.number}"]
-        for bridge in map(self._plan.bridge, names if self.openflow_ports else ()):
-            made = [f"@{bridge}-{listens}" for listens in self.openflow_ports]
-            for name, listens in zip(made, self.openflow_ports, strict=True):
+        for switch in switches if self.openflow_ports else ():
+            bridge, ports = self._plan.bridge(switch.name), self._proxies.ports(switch)
+            made = [f"@{bridge}-{listens}" for listens in ports]
+            for name, listens in zip(made, ports, strict=True):
                 commands += ["--", f"--id={name}", "create", "Controller", f'target="tcp:127.0.0.1:{listens}"']
                 commands += [f"max_backoff={RECONNECT_MS}", f"inactivity_probe={PROBE_MS}"]
             commands += ["--", "set", "Bridge", bridge, f"controller=[{','.join(made)}]"]

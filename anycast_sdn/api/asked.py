@@ -70,6 +70,15 @@ class Views(Protocol):
     def switch(self, name: str, turn: Callable[[], None]) -> dict[str, Any]:
         """One of them.  Raises NotFound."""
 
+    def switch_reports(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        """What each switch is, and can be."""
+
+    def switch_report(self, name: str) -> dict[str, Any]:
+        """Of one of them.  Raises NotFound."""
+
+    def examine(self, name: str) -> dict[str, Any]:
+        """Tries again what a switch can do → what it is, and can be.  Raises NotFound, CannotSteer."""
+
     def topology(self, without: Sequence[str], groups: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         """The network, as it would be without these switches, links and servers; with the services of these groups
         alone, if any are named.  Raises NotFound."""

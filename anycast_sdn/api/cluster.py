@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from anycast_sdn.api.asked import Answer, Asked
+from anycast_sdn.cluster.steering import CannotSteer
+from anycast_sdn.core.words import listed
 
 
 def get_cluster(asked: Asked) -> Answer:
@@ -35,6 +37,12 @@ def move(asked: Asked, name: str, switch: str) -> Answer:
 
 
 def share(asked: Asked) -> Answer:
+    reports = ((each["name"], each["layout"] or {}) for each in asked.views.switch_reports(asked.turn.over))
+    if two_tables := [name for name, layout in reports if len({*layout.values()}) == 2]:
+        raise CannotSteer(
+            f"not while there are switches with two tables, of which one member decides on all: {listed(two_tables)}. "
+            "They would lose the next hops of known flows when routes change"
+        )
     asked.steering.share(True)
     return Answer()
 

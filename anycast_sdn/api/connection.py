@@ -21,7 +21,7 @@ from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.problems import Problem
 from anycast_sdn.api.streams import Stream
-from anycast_sdn.api.tls import TlsSocket
+from anycast_sdn.api.tls_socket import TlsSocket
 
 HANDSHAKE_S = 5.0
 HEAD_S = 5.0

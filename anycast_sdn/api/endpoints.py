@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.http1 import Head
-from anycast_sdn.api.tls import Tls
+from anycast_sdn.trust.tls import Tls
 
 UNREAD = 256 * 1024  # bytes that the kernel buffers for a peer that does not read
 BACKLOG = 128

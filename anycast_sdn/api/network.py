@@ -22,6 +22,18 @@ def get_switch(asked: Asked, name: str) -> Answer:
     return Answer(_with_drain(asked, asked.views.switch(name, asked.turn.over)))
 
 
+def list_reports(asked: Asked) -> Answer:
+    return Answer({"switches": list(asked.views.switch_reports(asked.turn.over))})
+
+
+def get_report(asked: Asked, name: str) -> Answer:
+    return Answer(asked.views.switch_report(name))
+
+
+def examine(asked: Asked, name: str) -> Answer:
+    return Answer(asked.views.examine(name))
+
+
 def _with_drain(asked: Asked, switch: dict[str, Any]) -> dict[str, Any]:
     return switch | {"drain": drain_json(asked, asked.registry.edges.get(switch["name"]))}
 

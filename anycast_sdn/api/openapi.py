@@ -27,7 +27,7 @@ PROBLEMS = {
     403: "The token does not allow this, or the request is a web page's of another origin",
     404: "There is no such resource",
     408: "The request did not arrive whole in time",
-    409: "It exists already, overlaps with another one, there would be too many, or the cluster cannot do that now",
+    409: "It exists already, overlaps with another one, there would be too many, or that cannot be done now",
     412: "It is not, or no longer, as If-Match or If-None-Match says; nothing was changed",
     413: "The body is larger than 64 KiB",
     414: "The request line is longer than 8 KiB",
@@ -171,7 +171,7 @@ def problem_statuses(operation: Operation) -> list[int]:
         statuses |= _OF_BODIES
     if operation.method != "GET":
         statuses |= {412, 428} if operation.conditional else {412}
-    if operation.path.startswith("/v1/cluster/"):
+    if operation.path.startswith("/v1/cluster/") or operation.path.endswith("/probe"):
         statuses.add(409)
     if "{" in operation.path or _OF_WHAT_MAY_BE_MISSING & operation.query.model_fields.keys():
         statuses.add(404)

@@ -25,6 +25,7 @@ from anycast_sdn.api import (
     shown_flows,
     shown_health,
     shown_network,
+    shown_switches,
 )
 from anycast_sdn.api.asked import Answer, Asked, Operation
 from anycast_sdn.api.tokens import Need
@@ -103,6 +104,13 @@ OPERATIONS = (
               {202: models.Operation}, models.EdgeDrain, needs_body=False),
     Operation("POST", "/v1/edges/{edge}/resume", life.resume_edge, ADMIN,
               "The servers behind an edge take new flows again", _NONE),
+    Operation("GET", "/v1/switches", network.list_reports, READ,
+              "What each switch is, what it can be, and what it lacks", {200: shown_switches.SwitchReports}),
+    Operation("GET", "/v1/switches/{switch}", network.get_report, READ, "The same of one switch",
+              {200: shown_switches.SwitchReport}),
+    Operation("POST", "/v1/switches/{switch}/probe", network.examine, ADMIN,
+              "Try again what a switch can do, as when it connects; its rules stay, and new flows wait meanwhile",
+              {200: shown_switches.SwitchReport}),
     Operation("GET", "/v1/topology", network.get_topology, READ,
               "The network as it is, or as it would be without some of its parts",
               {200: shown_network.Topology}, query=queries.Without),

@@ -45,10 +45,10 @@ from anycast_sdn.api.http1 import Head
 from anycast_sdn.api.member_client import STREAM
 from anycast_sdn.api.problems import Problem, response_to
 from anycast_sdn.api.streams import Stream
-from anycast_sdn.api.tls import NotTls
 from anycast_sdn.core.controller_events import RestCrowded
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.redaction import has_token
+from anycast_sdn.trust.records import NotTls
 
 SHORT = 256 * 1024  # bytes that are sent in one piece
 MAX_CONNECTIONS = 256

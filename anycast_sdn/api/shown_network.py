@@ -94,6 +94,7 @@ class Link(Section):
     state: str = observed("up, held back, switch away, port down, silent or not declared")
     declared: bool = fixed("is it in the network file?")
     confirmed: bool = observed("has LLDP passed lately, in both directions?")
+    by_ports: bool = observed("do its ports alone say whether it is up, since no LLDP comes through, or none is used?")
     failures: int = observed("those that are not forgotten yet")
     cabled_instead: dict[str, str] = observed("one of its ports, and the port that it is connected with instead")
 

@@ -1,10 +1,11 @@
 """The command line's entry: its commands, their errors and the exit status.
 
 A module for each group of commands: ``run``, ``token``, ``files`` (network files), ``status``, ``listings``,
-``replies``, ``topology``, ``watch``, ``why`` and ``who`` (questions to a running controller), ``groups``, ``servers``,
-``edges`` and ``operations`` (changes of what it serves), ``cluster`` (of several), ``store`` (what is kept),
-``agent`` (on a server).  Each adds its commands to the parser and names the function that carries one out.  That
-function imports what it needs itself: ``run`` must choose the hub before anything else is imported.
+``replies``, ``switches``, ``topology``, ``watch``, ``why`` and ``who`` (questions to a running controller),
+``groups``, ``servers``, ``edges`` and ``operations`` (changes of what it serves), ``cluster`` (of several), ``probe``
+(of one switch), ``store`` (what is kept), ``agent`` (on a server).  Each adds its commands to the parser and names
+the function that carries one out.  That function imports what it needs itself: ``run`` must choose the hub before
+anything else is imported.
 """
 
 from __future__ import annotations
@@ -23,11 +24,14 @@ from anycast_sdn.cli import (
     groups,
     listings,
     operations,
+    pki,
+    probe,
     replies,
     run,
     servers,
     status,
     store,
+    switches,
     token,
     topology,
     watch,
@@ -92,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     status.add_to(commands)
     listings.add_to(commands)
     replies.add_to(commands)
+    switches.add_to(commands)
     topology.add_to(commands)
     watch.add_to(commands)
     why.add_to(commands)
@@ -101,7 +106,9 @@ def parser() -> argparse.ArgumentParser:
     edges.add_to(commands)
     operations.add_to(commands)
     cluster.add_to(commands)
+    probe.add_to(commands)
     store.add_to(commands)
     token.add_to(commands)
+    pki.add_to(commands)
     agent.add_to(commands)
     return parser

@@ -28,6 +28,17 @@ def add_file(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="network file (YAML)")
 
 
+def add_openflow(parser: argparse.ArgumentParser) -> None:
+    """Where and how switches connect."""
+    parser.add_argument("--openflow", type=address, default=OPENFLOW, metavar="HOST:PORT",
+                        help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
+                             "addresses, [::] IPv6 as well)")
+    parser.add_argument("--openflow-tls", type=path, nargs=3, metavar=("CERT", "KEY", "CA"),
+                        help="switches connect by TLS: the controller's certificate, its key, unencrypted, and the CAs "
+                             "that have signed the switches' certificates, in PEM; 'anycast-sdn pki' makes some. The "
+                             "network file says which switch has which")
+
+
 def rest(text: str) -> Rest:
     """[http://]HOST:PORT, https://HOST[:PORT] or unix:PATH."""
     place = listening(text)
@@ -69,6 +80,18 @@ def _is_ipv6(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def datapath_id(text: str) -> int:
+    """A number as people write it, or 16 hexadecimal digits as switches show it."""
+    digits = text.replace(":", "")
+    try:
+        number = int(digits, 16 if len(digits) == 16 else 0)
+    except ValueError:
+        number = -1
+    if not 0 <= number < 1 << 64:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a datapath id, as in 1, 0x1 or 0000000000000001")
+    return number
 
 
 def host_name(text: str) -> str:

@@ -56,7 +56,8 @@ def _table(actions: Iterable[argparse.Action]) -> Iterator[str]:
 
 
 def _written(action: argparse.Action) -> str:
-    values = str(action.metavar or "\\|".join(map(str, action.choices or ())) or action.dest.upper())
+    named = action.metavar or "\\|".join(map(str, action.choices or ())) or action.dest.upper()
+    values = named if isinstance(named, str) else " ".join(named)
     if not action.option_strings:
         return {"+": f"{values} ...", "*": f"[{values} ...]", "?": f"[{values}]"}.get(str(action.nargs), values)
     if action.nargs == 0:

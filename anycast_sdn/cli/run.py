@@ -12,12 +12,11 @@ import ipaddress
 import logging
 import os
 import socket
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from anycast_sdn.cli import etcd, options
+from anycast_sdn.cli import etcd, eventlet_hub, options
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.places import Rest
 from anycast_sdn.core.words import address as written
@@ -37,12 +36,11 @@ def add_to(commands: Any) -> None:
         commands, "run", "run the controller for a network", _DESCRIPTION,
         "run my.yaml",
         "run my.yaml --openflow 192.0.2.1:6653 --database /var/lib/anycast-sdn/enrolments.sqlite",
+        "run my.yaml --openflow 192.0.2.1:6653 --openflow-tls pki/controller.pem pki/controller.key pki/ca.pem",
         "run my.yaml --rest '[::]:8443' --rest-tls-cert cert.pem --rest-tls-key key.pem --rest unix:/run/ctl.sock",
     )  # fmt: skip
     options.add_file(parser)
-    parser.add_argument("--openflow", type=options.address, default=options.OPENFLOW, metavar="HOST:PORT",
-                        help="where switches connect (default %(default)s, this machine only; 0.0.0.0 is all its IPv4 "
-                             "addresses, [::] IPv6 as well)")
+    options.add_openflow(parser)
     _add_rest(parser)
     parser.add_argument("--database", type=options.path, default="anycast-sdn.sqlite", metavar="PATH",
                         help="where enrolments are kept (default %(default)s, in the current directory)")
@@ -121,12 +119,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 f"OpenFlow and REST cannot have the same address, and {given} are one: give one of them another port"
             )
     ending = Ending()  # before anything that takes time
-    os.environ["OSKEN_HUB_TYPE"] = "eventlet"
-    # Only this one: eventlet announces at import that it is in maintenance.
-    warnings.filterwarnings("ignore", message=r"\s*Eventlet is deprecated")
-    import eventlet
-
-    eventlet.monkey_patch()
+    eventlet_hub.choose()
     handler = logging.StreamHandler()
     handler.setFormatter(FORMATS[arguments.log_format]())
     logging.basicConfig(level=arguments.log_level.upper(), handlers=[handler])
@@ -138,7 +131,9 @@ def _run(arguments: argparse.Namespace) -> int:
     from anycast_sdn.process.deployment import EtcdOptions, default_member
     from anycast_sdn.process.rest_service import RestOptions
     from anycast_sdn.process.run import run
+    from anycast_sdn.process.switch_tls import OpenFlowOptions
 
+    openflow = OpenFlowOptions(arguments.openflow, arguments.openflow_tls)
     rest = RestOptions(
         places,
         arguments.rest_host,
@@ -160,7 +155,7 @@ def _run(arguments: argparse.Namespace) -> int:
         name = arguments.member or default_member()
         peer = arguments.peer, arguments.advertise_peer
         several = EtcdOptions(arguments.etcd, name, etcd.tls(arguments), user, *peer)
-    run(ending, arguments.file, arguments.openflow, rest, arguments.database, binding_log, ovsdb, several)
+    run(ending, arguments.file, openflow, rest, arguments.database, binding_log, ovsdb, several)
     return 0
 
 

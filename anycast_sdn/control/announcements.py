@@ -3,7 +3,8 @@
 Rules that it keeps:
 - A switch always announces what the network file gives it: its own addresses, its subnets and its translation
   prefixes.
-- A server edge announces an ANY/n as long as it is *able* to serve it: a server behind it takes new flows (M8).
+- A server edge announces an ANY/n as long as it is *able* to serve it: a server behind it takes new flows (M8).  None
+  does where the switch cannot be a server edge in that family (``Selecting``).
 - An ANY/n that it withdraws while it could still deliver packets is *retiring* there for ``RETIRE_S``: routers at
   uplinks go on sending until they have processed the withdrawal, and these packets still reach a server.
 - An event that may change whether a switch is able puts the switch and the ANY/n into a queue (``recheck``).  ``judge``
@@ -61,6 +62,11 @@ class Announcements:
 
     def is_announced(self, prefix: Prefix) -> bool:
         return prefix in (self._announcers if self._told is None else self._told)
+
+    @property
+    def are_decided_here(self) -> bool:
+        """Or does another controller?"""
+        return self._told is None
 
     def told(self, announced: Set[Prefix]) -> None:
         """Another controller decides: these are announced, whatever follows from what is known here."""

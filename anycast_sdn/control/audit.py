@@ -23,10 +23,12 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from anycast_sdn.control.next_hop_audit import NextHopAudit, cut_off
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.reconcile import changes
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Event, Fault, repaired
+from anycast_sdn.core.model import Address
 from anycast_sdn.engines.engine import Audit as FlowsAudit
 from anycast_sdn.openflow.pipeline import binding_of
 from anycast_sdn.openflow.reaction import Reaction
@@ -83,6 +85,7 @@ class Audit:
         # Of what was corrected and is still wrong: what was found instead, and by how many looks.
         self._tries: dict[tuple[str, object], tuple[object, int]] = {}
         self._deleted: dict[int, _Deleted] = {}  # by foreign cookie
+        self._next_hops = NextHopAudit()
 
     @property
     def _flows(self) -> FlowsAudit:
@@ -155,12 +158,28 @@ class Audit:
         else:
             self._doubtful |= bool(foreign)
             foreign = set()
+        missing = wanted.flows.keys() - found.flows.keys()
         self._postpone_repeated(wanted, found)
+        if self.is_unchanged and not (wanted.flows or wanted.groups):
+            self._switch.room.all_found()
+        self._tell_not_taken(missing)
         deletions, events = self._found_foreign(foreign, now)
         self._repairs = [*deletions, *changes(wanted, found)]
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
             events += self._record_repairs(ours.keys(), theirs.keys(), now)
         return Outcome(events=events)
+
+    def end_next_hops(self, wanted: Mapping[Address, GroupRule], found: Mapping[int, GroupRule], now: float) -> Outcome:
+        """Of a switch whose layout has such groups: those that it should hold, and all that it does hold."""
+        if not self._switch.synchronised:
+            return Outcome()
+        flows = self._switch.engine.flows
+        self._switch.cut_off = cut_off(wanted, flows)
+        repairs = self._next_hops.repairs(wanted, found)
+        self._doubtful |= self._next_hops.is_doubtful
+        wrong = [each.group.number for each in repairs if each.exists]
+        events = self._record_repairs([each.group.number for each in repairs], wrong, now)
+        return self._at_switch(Reaction([*repairs, *self._next_hops.deletions(wanted, flows)], events=events))
 
     def repair_some(self, most: int) -> tuple[Outcome, bool]:
         """The next ``most`` corrections that ``end`` has found to be due, if they still are → are there more?"""
@@ -258,6 +277,14 @@ class Audit:
                 if tries & (tries - 1):
                     del ours[key]
                     theirs.pop(key, None)
+
+    def _tell_not_taken(self, missing: Collection[RuleKey]) -> None:
+        """``missing``: the rules that were not found, as far as that counts in this look."""
+        rows = self._switch.lacks.rows
+        if again := {key for key in missing if self._tries.get(("rule", key), (None, 0))[1] > 1}:
+            rows.missing(rule for rule in self._not_right() if rule.key in again)
+        if rows.are_missing:
+            rows.found(self._right.union(rule.key for rules in self._as_before for rule in rules))
 
     def _record_repairs(self, wanted: Collection[object], found: Collection[object], now: float) -> list[Event]:
         """``wanted``: what was not found as it should be; ``found``: what was found and should not be so."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from anycast_sdn.control.audit import Audit
-from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.mirror import CLOSE, END
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.pace import Pace
@@ -23,6 +22,7 @@ from anycast_sdn.control.share import Share
 from anycast_sdn.control.slices import Slices, probe
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.control.telling import Telling
+from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.events import ChangeUnconfirmed, Drop, FrameMalformed, PacketsDropped
 from anycast_sdn.core.groups import Groups
@@ -156,7 +156,7 @@ class Controller(Telling):
     def _compare(self, switch: ManagedSwitch, now: float) -> Outcome:
         """All that the switch holds has been read: begin to compare it with what is wanted."""
         name = switch.name
-        if self.discovery.connected(name, now):
+        if self.discovery.connected(name, now) | switch.abilities.pop_changed():
             self._relinked()
         messages = switch.end_reading(now)
         self.slices.compare(switch.dpid)
@@ -195,7 +195,7 @@ class Controller(Telling):
 
     def confirmed(self, tickets: Iterable[tuple[int, int]], now: float) -> Outcome:
         """Switches have answered barriers, so what was sent before these is installed.  (datapath id, ticket)"""
-        self.routes.confirmed((self.switches[dpid].name, ticket) for dpid, ticket in tickets)
+        self.routes.answered([(self.switches[dpid].name, ticket) for dpid, ticket in tickets], now)
         return self.work(now)
 
     def updating(self) -> list[str]:
@@ -230,16 +230,16 @@ class Controller(Telling):
             self.audits[dpid].expect_missing()
         return self._follow(dpid, reaction, now)
 
-    def rule_refused(self, dpid: int, cookie: int, now: float) -> Outcome:
-        """The switch has answered a flow-mod with an error."""
-        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now), now)
+    def rule_refused(self, dpid: int, cookie: int, now: float, why: str = "", full: bool = False) -> Outcome:
+        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
+        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now, why, full), now)
 
     def group_refused(self, dpid: int, number: int, now: float) -> Outcome:
         """The switch has refused this select group because of its buckets."""
-        if not (messages := self.switches[dpid].group_refused(number)):
-            return Outcome()
-        self.slices.compare(dpid)
-        return self._follow(dpid, Reaction(messages), now)
+        reaction = self.switches[dpid].group_refused(number)
+        if reaction.messages:
+            self.slices.compare(dpid)
+        return self._follow(dpid, reaction, now)
 
     def port_changed(self, dpid: int, port: int, up: bool, now: float) -> Outcome:
         switch = self.switches[dpid]
@@ -345,12 +345,12 @@ class Controller(Telling):
         probe(probes, out)
         return out
 
-    def tick_switch(self, dpid: int, now: float) -> Outcome:
+    def tick_switch(self, dpid: int, now: float, is_heard: bool = True) -> Outcome:
         """What time brings for one switch: its neighbours, egress routes, throttled ports.
 
         Apart from ``tick``, so that a fault in the state of one switch does not stop the others.
         """
-        return self._follow(dpid, self.switches[dpid].tick(now), now)
+        return self._follow(dpid, self.switches[dpid].tick(now, is_heard), now)
 
     def tick_flows(self, dpid: int, now: float, most: int) -> tuple[Outcome, bool]:
         """What time brings for up to ``most`` flows of one switch → is there more to do now?  With every tick."""
@@ -439,7 +439,7 @@ class Controller(Telling):
             switch = self.by_name[name]
             if ports != switch.fabric_ports:
                 switch.set_fabric_ports(ports)
-        self.routes.set_links(self.discovery.links())
+        self.routes.set_links(self.discovery.links(), self._unable_to_forward())
         self.selecting.links_changed()
         self.uplinks.links_changed()
         self.service_reports.links_changed()
@@ -454,6 +454,9 @@ class Controller(Telling):
             return Outcome.at(dpid, reaction)
         out = Outcome()
         if reaction.changed:
+            if switch.abilities.pop_changed():
+                self._relinked()
+                self._recheck_services_of(switch)
             self.losses.flows_changed(switch.name)
             for address in switch.hosts.pop_moved():
                 self.announcements.recheck(dpid, self._services_of(address))

@@ -9,6 +9,8 @@ Rules kept here:
   and not before it is confirmed.
 - An undeclared link that is down is forgotten when its failures are.  While it is down, its ports are not ports of the
   fabric, and packets from there are treated so.
+- Where LLDP does not come through at a switch, or is not used at all, the ports alone say whether a declared link is
+  up (``lldp_passage``).
 - A port without a carrier takes its link down at once, silence after ``DEAD_S``.  Only confirmation brings a link
   back, and then it is *held back*: for 1 s, and twice as long each time that it fails again, up to
   ``LONGEST_HOLD_S``; each ``CALM_S`` without a failure takes one doubling back.
@@ -26,6 +28,7 @@ Rules kept here:
 - Silence is excused when the controller itself was late (``core.lateness``), and while one of the link's switches does
   not answer (``control.answering``): it can neither send nor report.  So when LLDP is missed, it is asked
   (``doubted``) before the silence would count.
+- LLDP at a switch that confirms rules late may come as much later (``late_s``).
 - Whoever begins to lead a cluster begins with what its predecessor knew: costs, and links that have failed, which are
   down until they are confirmed.  Rounds are numbered within its term, so that no frame of an earlier term counts, but
   none of them is taken for forged either.
@@ -37,17 +40,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from anycast_sdn.control.answering import Answering
+from anycast_sdn.control.lldp_passage import NO_LLDP, LldpPassage
+from anycast_sdn.control.watched_link import KnownLink, WatchedLink, names_of
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import NotFound
 from anycast_sdn.core.network_events import LinkChanged, LinkDown, LinkHeld, LinkUp
+from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.core.words import some
 from anycast_sdn.description.model import Link, Network, Port
+from anycast_sdn.fabric.patience import LONGEST_S
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
 
@@ -59,7 +66,8 @@ DOUBT_S = 1.0  # two frames lost: do the link's switches answer?
 UNHEARD_S = 2.0
 START_S = 10.0  # a switch that has not connected within this time is no longer waited for
 LATE_S = 1.0  # more than this between two ticks: the controller itself was late
-FRESH_ROUNDS = 3  # older frames do not count
+FRESH_ROUNDS = 3  # older frames do not count …
+MOST_LATE = math.ceil(2 * LONGEST_S / SEND_S)  # … but between switches that answer late, so many rounds at most
 LONGEST_HOLD_S = 60.0
 CALM_S = 60.0
 LAST_RESORT = 1 << 24  # more than any path costs: 200 links of the highest cost
@@ -73,35 +81,6 @@ MAX_PORT = 0xFFFFFF00  # OFPP_MAX: numbers above are no physical ports
 class _Heard(NamedTuple):
     peer: Port
     when: float
-
-
-@dataclass(slots=True)
-class WatchedLink:
-    """A link and what is known of it."""
-
-    link: Link
-    declared: bool
-    up: bool
-    trusted: bool = True  # neither of its switches has disconnected since it was last confirmed
-    watched_from: float = math.inf  # both ends can send since then
-    held_until: float = -math.inf
-    failures: int = 0  # those that are forgotten do not count
-    changed_at: float = -math.inf  # when it last went up or down
-    last_resort: bool = False
-    held: bool = False  # it is back, and its end of holding back is still to be reported
-
-    @property
-    def ends(self) -> tuple[Port, Port]:
-        return self.link.a, self.link.b
-
-
-class KnownLink(NamedTuple):
-    """What the next leader has to know of a link, beyond the network file."""
-
-    ends: frozenset[Port]
-    cost: int | None  # that an operator has set
-    down: bool
-    failures: int
 
 
 class Discovery:
@@ -126,6 +105,8 @@ class Discovery:
         self._ports = dict.fromkeys(self._declared_peer, True)  # those that do not lead to hosts → has a carrier
         self._known_ports = Counter(end.switch for end in self._ports)
         self._present: set[str] = set()  # switches that are connected
+        self.passage = LldpPassage(network.lldp)
+        self.late_s: Callable[[str], float] = lambda switch: 0.0  # by how much a switch answers late
         self._heard: dict[Port, _Heard] = {}  # the last valid frame that a port received
         self._last_sequence: dict[Port, int] = {}  # of each sender
         self._sequence = 0
@@ -145,11 +126,14 @@ class Discovery:
         if switch in self._present:
             return False
         self._present.add(switch)
+        self._watch_anew(switch, now)
+        self._send_at = now
+        return self._judge(now)
+
+    def _watch_anew(self, switch: str, now: float) -> None:
         for watched in self._watched_at(switch):
             if all(end.switch in self._present for end in watched.ends):
                 watched.watched_from = now
-        self._send_at = now
-        return self._judge(now)
 
     def disconnected(self, switch: str, now: float) -> bool:
         self._present.discard(switch)
@@ -193,7 +177,7 @@ class Discovery:
         """Set the cost of the link that ends here.  Raises NotFound."""
         watched = self.at(end)
         if cost != watched.link.cost:
-            self._events.append(LinkChanged(_names(watched), watched.link.cost, cost))
+            self._events.append(LinkChanged(names_of(watched), watched.link.cost, cost))
         watched.link = replace(watched.link, cost=cost)
         self._costs_set[frozenset(watched.ends)] = cost
 
@@ -236,6 +220,8 @@ class Discovery:
 
     def hear(self, at: Port, frame: bytes, now: float) -> bool:
         """This port has received an LLDP frame.  Raises BadFrame when the frame is forged, replayed or not ours."""
+        if not self.passage.used:
+            return False
         probe = lldp.read(frame, self.key)
         switch = self._switches.get(probe.dpid)
         if switch is None or at in self._host_ports:
@@ -244,12 +230,15 @@ class Discovery:
         newest = self._last_sequence.get(peer, 0)
         if probe.sequence < self._term:  # of another leader's time: nothing is wrong with it, and it proves nothing
             return False
-        if not max(newest, self._sequence - FRESH_ROUNDS) < probe.sequence <= self._sequence:
+        late = FRESH_ROUNDS + math.ceil(self._late_s(at, peer) / SEND_S)
+        if not max(newest, self._sequence - late) < probe.sequence <= self._sequence:
             raise BadFrame("lldp replayed")
         if peer == at:
             raise BadFrame("lldp of its own port")
         self._last_sequence[peer] = probe.sequence
         self._heard[at] = _Heard(peer, now)
+        for name in self.passage.arrived(peer, at, self._declared_peer):
+            self._watch_anew(name, now)
         ends = frozenset((at, peer))
         if ends not in self._watched and self._hears(peer, at, now - DEAD_S):
             link = Link(min(ends), max(ends), self._costs_set.get(ends, UNDECLARED_COST))
@@ -272,7 +261,7 @@ class Discovery:
         changed |= self._judge(now)
         self._lateness.checked(now)
         self._forget(now)
-        if now < self._send_at:
+        if now < self._send_at or not self.passage.used:
             return changed, []
         self._send_at = now + SEND_S
         self._begin_round(now)
@@ -280,7 +269,8 @@ class Discovery:
 
     def pop_events(self) -> list[Event]:
         """What has happened to links since the last call."""
-        events, self._events = self._events, []
+        found = [SwitchDegraded(name, "lldp", NO_LLDP) for name in self.passage.pop_found()]
+        events, self._events = [*self._events, *found], []
         return events
 
     def doubted(self, now: float) -> dict[str, bool]:
@@ -317,8 +307,9 @@ class Discovery:
 
     def _begin_round(self, now: float) -> None:
         self._sequence += 1
-        self._heard = {at: heard for at, heard in self._heard.items() if now - heard.when <= DEAD_S}
-        oldest = self._sequence - FRESH_ROUNDS
+        self._heard = {at: heard for at, heard in self._heard.items()
+                       if now - heard.when <= DEAD_S + self._late_s(at, heard.peer)}  # fmt: skip
+        oldest = self._sequence - FRESH_ROUNDS - MOST_LATE
         self._last_sequence = {peer: number for peer, number in self._last_sequence.items() if number > oldest}
         lately = {end for at, heard in self._heard.items() for end in (at, heard.peer)}
         senders = dict.fromkeys((*self._at_end, *sorted(lately - self._at_end.keys())))
@@ -358,13 +349,23 @@ class Discovery:
         elif self._confirmed(watched, now):
             watched.trusted = True
             self._set_up(watched, True, now)
-        elif now - watched.watched_from > DEAD_S and not self._is_excused(watched, now):
-            self._set_up(watched, False, now)
+        elif now - watched.watched_from > DEAD_S + self._late_s(*watched.ends) and not self._is_excused(watched, now):
+            self._set_up(watched, self._is_swallowed(watched, now), now)
         if watched.held and now >= watched.held_until:
             watched.held = False
-            self._report(watched, LinkUp(_names(watched)))
+            self._report(watched, LinkUp(names_of(watched)))
         watched.last_resort = not watched.trusted or now < watched.held_until
         return self._used(watched) and (watched.up, watched.last_resort) != before
+
+    def _late_s(self, *ends: Port) -> float:
+        """How much later than usual LLDP may come between these."""
+        return sum(self.late_s(end.switch) for end in ends)
+
+    def _is_swallowed(self, watched: WatchedLink, now: float) -> bool:
+        """Does LLDP not come through, so that nothing is known of a link that is up?"""
+        a, b = watched.ends
+        ways = [(to, by) for to, by in ((a, b), (b, a)) if not self._hears(to, by, now - DEAD_S - self._late_s(to, by))]
+        return watched.up and watched.declared and all([self.passage.find(by, to) for to, by in ways])
 
     def _is_excused(self, watched: WatchedLink, now: float) -> bool:
         """Does its silence say nothing?"""
@@ -382,11 +383,11 @@ class Discovery:
         watched.up, watched.changed_at = up, now
         watched.held = up and watched.held_until > now
         if not up:
-            self._report(watched, LinkDown(_names(watched), self._why_down(watched, now)))
+            self._report(watched, LinkDown(names_of(watched), self._why_down(watched, now)))
         elif watched.held:
-            self._report(watched, LinkHeld(_names(watched), watched.held_until - now))
+            self._report(watched, LinkHeld(names_of(watched), watched.held_until - now))
         else:
-            self._report(watched, LinkUp(_names(watched)))
+            self._report(watched, LinkUp(names_of(watched)))
 
     def _report(self, watched: WatchedLink, event: Event) -> None:
         if self._used(watched):
@@ -394,8 +395,11 @@ class Discovery:
 
     def _confirmed(self, watched: WatchedLink, now: float, within_s: float = DEAD_S) -> bool:
         a, b = watched.ends
-        since = max(watched.watched_from, now - within_s)
-        return self._hears(a, b, since) and self._hears(b, a, since)
+        since = max(watched.watched_from, now - within_s - self._late_s(a, b))
+        both = watched.declared and watched.watched_from <= now
+        return all(
+            self._hears(to, by, since) or (both and self.passage.explains(by, to)) for to, by in ((a, b), (b, a))
+        )
 
     def _heard_of(self, watched: WatchedLink, now: float, within_s: float) -> bool:
         """Has it been confirmed within this time, or has it been watched for less?"""
@@ -475,10 +479,16 @@ class Discovery:
             "up": watched.up and self._used(watched),
             "state": self._state(watched),
             "declared": watched.declared,
-            "confirmed": self._confirmed(watched, now),
+            "confirmed": self._confirmed(watched, now) and not self.is_by_ports(watched),
+            "by_ports": self.is_by_ports(watched),
             "failures": watched.failures,
             "cabled_instead": self._cabled_instead(watched, now),
         }
+
+    def is_by_ports(self, watched: WatchedLink) -> bool:
+        """Do its ports alone say whether it is up?"""
+        a, b = watched.ends
+        return watched.declared and (self.passage.explains(a, b) or self.passage.explains(b, a))
 
     def _state(self, watched: WatchedLink) -> str:
         if not self._used(watched):
@@ -488,7 +498,3 @@ class Discovery:
         if watched.up:
             return "up"
         return "silent" if all(self._ports.get(end, True) for end in watched.ends) else "port down"
-
-
-def _names(watched: WatchedLink) -> tuple[str, str]:
-    return str(watched.link.a), str(watched.link.b)

@@ -26,46 +26,52 @@ _Edges = frozenset[str]
 
 
 class EdgeDistances:
-    """``graph``: of the usable links; ``has_route``: has this switch a route to this prefix, or one that covers it?"""
+    """``graph_of``: of the links that a family may use (IPv6?); ``has_route``: has this switch a route to this prefix,
+    or one that covers it?
+    """
 
     def __init__(
-        self, switches: Mapping[str, ManagedSwitch], graph: Graph, has_route: Callable[[str, Prefix], bool]
+        self,
+        switches: Mapping[str, ManagedSwitch],
+        graph_of: Callable[[bool], Graph],
+        has_route: Callable[[str, Prefix], bool],
     ) -> None:
         self._switches = switches
-        self._graph = graph
+        self._graph_of = graph_of
         self._has_route = has_route
         self._uplinked = [name for name, switch in switches.items() if switch.uplinks]
-        self._entries: dict[tuple[str, _Edges], tuple[str, ...]] = {}  # caches
-        self._ways: dict[_Edges, dict[tuple[str, str], float]] = {}
+        self._entries: dict[tuple[str, _Edges, bool], tuple[str, ...]] = {}  # caches
+        self._ways: dict[tuple[_Edges, bool], dict[tuple[str, str], float]] = {}
 
     def changed(self) -> None:
         """Links, or what switches can do, have changed."""
         self._entries.clear()
         self._ways.clear()
 
-    def entries(self, client: str, edges: _Edges) -> tuple[str, ...]:
+    def entries(self, client: str, edges: _Edges, is_v6: bool) -> tuple[str, ...]:
         """Those of ``edges`` that the packets of a client edge reach: one; several, if routers choose among them."""
-        found = self._entries.get((client, edges))
+        found = self._entries.get((client, edges, is_v6))
         if found is None:
-            nearest = self._graph.nearest(client, edges)
-            found = (nearest,) if nearest is not None else self._by_routers(client, edges)
-            self._entries[client, edges] = found
+            graph = self._graph_of(is_v6)
+            nearest = graph.nearest(client, edges)
+            found = (nearest,) if nearest is not None else self._by_routers(client, edges, graph)
+            self._entries[client, edges, is_v6] = found
         return found
 
-    def _by_routers(self, client: str, edges: _Edges) -> tuple[str, ...]:
+    def _by_routers(self, client: str, edges: _Edges, graph: Graph) -> tuple[str, ...]:
         """There is no way by links alone."""
-        if not any(client in self._graph.distances(name) for name in self._uplinked):
+        if not any(client in graph.distances(name) for name in self._uplinked):
             return ()
-        return tuple(sorted({*filter(None, (self._graph.nearest(name, edges) for name in self._uplinked))}))
+        return tuple(sorted({*filter(None, (graph.nearest(name, edges) for name in self._uplinked))}))
 
     def ways(self, edges: _Edges, is_v6: bool) -> Ways:
         """Between these server edges."""
-        ways = self._ways.get(edges)
+        ways = self._ways.get((edges, is_v6))
         if ways is None:
-            ways = self._ways[edges] = {
+            ways = self._ways[edges, is_v6] = {
                 (one, other): float(distance)
                 for other in sorted(edges)
-                for one, distance in self._graph.distances(other).items()
+                for one, distance in self._graph_of(is_v6).distances(other).items()
                 if one in edges and self._switches[one].features.hairpin
             }
         apart = len(edges) ** 2 - len(ways)

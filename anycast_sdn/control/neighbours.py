@@ -20,6 +20,8 @@ Rules kept here:
   often: ``WATCHED_PER_S`` at one switch.
 - Silence is excused when the controller itself was late (``core.lateness``).  A shorter delay hides no answer: between
   two questions to a host, what has come in is read.
+- So is it while nothing is heard of the switch itself, or of the controller that passes on what it hears.  The switch
+  is to be asked whether it answers as soon as a known host that is watched does not (``doubts_switch``).
 - A tick examines the hosts that are due, not all: deadlines are in a heap.  It sends ``MAX_QUESTIONS`` and leaves the
   rest to the next tick, because after a restart of the controller all hosts are due at once.
 - Packets for a host that is not known yet wait, a few per host, for as long as it is asked.  How many unknown
@@ -49,6 +51,7 @@ from anycast_sdn.openflow.frames import Arp, Nd
 REFRESH_S = 30.0  # a known host is asked again after this long without ARP or ND from it
 RETRY_S = 1.0  # between questions
 QUESTIONS = 3  # unanswered ones before a host counts as gone
+MOST_QUESTIONS = 120  # before it does whatever excuses its silence: a switch may answer late all the time
 WATCHED_REFRESH_S = 1.0  # a watched host is asked again after this long without ARP or ND from it
 WATCHED_RETRY_S = 0.25  # between questions to it
 WATCHED_PER_S = 200  # questions to all watched hosts of one switch
@@ -114,6 +117,7 @@ class Neighbours:
         self._watched: set[Address] = set()
         self._down: set[int] = set()  # ports of hosts that have lost their carrier
         self._lateness = Lateness(LATE_S, EXCUSE_S)
+        self.doubts_switch = False  # found by the last tick
 
     def known(self) -> Iterator[tuple[Address, Neighbour]]:
         return ((address, entry.known) for address, entry in self._entries.items() if entry.known)
@@ -270,9 +274,16 @@ class Neighbours:
         self._moves, self._sources = Moves(), Sources()
         return out
 
-    def tick(self, now: float) -> Replies:
-        """Ask the hosts that are due, and forget those that have not answered."""
+    def excuses(self, now: float) -> bool:
+        """Does silence mean nothing now?"""
+        return self._lateness.excuses(now)
+
+    def tick(self, now: float, is_heard: bool = True) -> Replies:
+        """Ask the hosts that are due, and forget those that have not answered.  ``is_heard``: is the switch?"""
         out = Replies()
+        self.doubts_switch = False
+        if not is_heard:
+            self._lateness.excuse(now)
         self._decide_claims(now, out)
         excused = self._lateness.excuses(now)
         self._lateness.checked(now)
@@ -284,9 +295,10 @@ class Neighbours:
             entry.queued = math.inf
             if entry.ask_at > now:  # it has answered meanwhile
                 self._queue(address, entry)
-            elif entry.asked >= QUESTIONS and not excused:
+            elif entry.asked >= (MOST_QUESTIONS if excused else QUESTIONS):
                 self._forget(address, entry, now, out)
             else:
+                self.doubts_switch |= entry.asked == 1 and entry.known is not None and address in self._watched
                 self._ask(address, entry, now, out)
         return out
 

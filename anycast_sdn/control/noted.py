@@ -8,16 +8,19 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from typing import Any, NamedTuple, TypeVar
 
-from anycast_sdn.control.discovery import KnownLink
 from anycast_sdn.control.operations import Kind, Operation, State
+from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.checks import HealthStatus
 from anycast_sdn.core.health import CheckName, CheckState
 from anycast_sdn.core.model import Address, packed, text
 from anycast_sdn.description.model import Port
+from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.features import Features, Tried
+from anycast_sdn.openflow.row import Table
+from anycast_sdn.openflow.sizes import Sizes
 
 LOG = logging.getLogger(__name__)
 
@@ -123,7 +126,10 @@ def _health(key: str, shown: Any) -> tuple[Enrolment, dict[CheckName, tuple[Heal
 
 
 def tried_note(tried: Tried) -> str:
-    return _shown({"description": list(tried.description), "features": asdict(tried.features)})
+    lists = {"lacks": tried.features.lacks, "untried": tried.features.untried}
+    shown = {name: [[each.ability.value, *each[1:]] for each in lacks] for name, lacks in lists.items()}
+    features = asdict(tried.features) | shown
+    return _shown({"description": list(tried.description), "features": features})
 
 
 def tried(note: str | None) -> Tried | None:
@@ -133,8 +139,21 @@ def tried(note: str | None) -> Tried | None:
 
 def _tried(key: str, shown: Any) -> Tried:
     """A feature that is not in the note has not been tried: then nothing is known."""
-    known = {each.name: bool(shown["features"][each.name]) for each in fields(Features)}
-    return Tried(tuple(map(str, shown["description"])), replace(Features(), **known))
+    noted, others = shown["features"], ("lacks", "untried", "unshown", "tables", "sizes", "description")
+    known = {each.name: bool(noted[each.name]) for each in fields(Features) if each.name not in others}
+    described = tuple(map(str, noted["description"]))
+    lacks, untried = (tuple(_lack(*each) for each in noted[name]) for name in ("lacks", "untried"))
+    rules, groups = noted["sizes"]
+    sizes = Sizes(tuple((int(table), int(room)) for table, room in rules), int(groups))
+    features = Features(
+        **known, lacks=lacks, untried=untried, unshown=str(noted["unshown"]), tables=int(noted["tables"]), sizes=sizes,
+        description=described,
+    )  # fmt: skip
+    return Tried(tuple(map(str, shown["description"])), features)
+
+
+def _lack(ability: str, table: int | None, why: str, logical: int | None) -> Lack:
+    return Lack(Ability(ability), table, str(why), None if logical is None else Table(logical))
 
 
 # ------------------------------------------------------------------------------ who has led

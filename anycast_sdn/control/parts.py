@@ -29,6 +29,8 @@ from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network
+from anycast_sdn.fabric.family_routing import Excluded
+from anycast_sdn.openflow.judgement import Role
 
 
 class Parts:
@@ -58,6 +60,7 @@ class Parts:
         self._in_order = [switch for _, switch in sorted(self.by_name.items())]
         self.discovery = Discovery(network, random.randrange(1 << 128).to_bytes(16, "big"))
         self.routes = Routes(self.by_name, self._delivers)
+        self.discovery.late_s = self.routes.patience.late_s
         self.uplinks = Uplinks(self.by_name, self.routes.graph, self.announcements, self._delivers)
         self.reroutes = Reroutes(self._is_routed)
         self.losses = Losses(
@@ -69,7 +72,7 @@ class Parts:
             network, self.by_name, random, self.reply_times,
             lambda client, group, is_v6: self.selecting.shares(client, group, is_v6),
         )  # fmt: skip
-        distances = EdgeDistances(self.by_name, self.routes.graph, self.routes.has_route)
+        distances = EdgeDistances(self.by_name, self.routes.graph_of, self.routes.has_route)
         self.selecting = Selecting(
             network, self.by_name, distances, self.health.status, lambda server: self.groups.of_server(server),
             self.choices,
@@ -95,17 +98,32 @@ class Parts:
         """
         return Decided(
             is_enrolled=lambda server: bool(self.groups.of_server(server)),
-            is_announced=lambda prefix: self.announcements.is_announced(prefix) or prefix in self._announced_before,
+            is_announced=lambda prefix: self._reaches(switch, prefix),
             is_lost=lambda server, group: self.losses.has_lost(switch, server, group),
             slots=lambda group, is_v6: self.selecting.slots(switch, group, is_v6),
             choice_of=lambda group, is_v6: self.choices.number(switch, group, is_v6),
+            can_serve=lambda is_v6, protocol: self.by_name[switch].abilities.can_bind(is_v6, protocol),
             term=lambda: self.by_name[switch].term,
         )
+
+    def _reaches(self, client: str, service: Prefix) -> bool:
+        """Is there an edge that is able to serve this ANY/n, for clients of this switch?"""
+        if service in self._announced_before:
+            return True
+        cut_off = self.announcements.are_decided_here and self.routes.is_cut_off(client, service)
+        return self.announcements.is_announced(service) and not cut_off
 
     def _delivers(self, name: str, prefix: Prefix) -> bool:
         """Could this switch still deliver packets to a prefix that it no longer announces?"""
         switch, group = self.by_name[name], self.groups.covering(prefix.network)
         return prefix in switch.egress.selected or (group is not None and bool(switch.serving.leaving(group, prefix)))
+
+    def _unable_to_forward(self) -> Excluded:
+        """Packets of a family that a switch cannot forward are lost there."""
+        return {
+            is_v6: frozenset(switch.name for switch in self._in_order if not switch.is_able(Role.CORE, is_v6))
+            for is_v6 in (False, True)
+        }
 
     def _is_routed(self) -> bool:
         return not (self.uplinks.waiting() or self.routes.is_busy() or self.routes.unconfirmed())

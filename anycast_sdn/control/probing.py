@@ -6,9 +6,9 @@ Rules kept here:
 - An attempt begins when the one before has ended, so a slow server never has two of one check under way.
 - The same check of the same server is made once, however many groups ask for it.
 - What the controller has missed itself is held against nobody: an attempt fails only in the second step after its time,
-  so that what has come in meanwhile is read first; after a longer delay of our own it has no result
-  (``core.lateness``).  While the edge is away, or has no rule yet for the answers, no attempt is made, and what was
-  under way has no result.
+  so that what has come in meanwhile is read first; after a longer delay of our own, or of whoever passes on what the
+  switch hears, it has no result (``core.lateness``).  While the edge is away, or has no rule yet for the answers, no
+  attempt is made, and what was under way has no result.
 - A server that does not answer ARP or ND fails its attempts without a packet.
 
 Events in, messages and results out; nothing is sent here.
@@ -113,7 +113,7 @@ class Probing:
                 break
             task = self._tasks[number]
             if task.probe:
-                results += self._give_up(number, task, excused, now)
+                results += self._give_up(number, task, excused or task.edge.neighbours.excuses(now), now)
             else:
                 begun = self._begin(number, task, now)
                 if isinstance(begun, Result):

@@ -27,7 +27,7 @@ from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.model import Address, AnycastGroup, Prefix
+from anycast_sdn.core.model import Address, AnycastGroup, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, Spread, apportioned, most_slots, table_size
 from anycast_sdn.description.model import Switch
 from anycast_sdn.engines.engine import Engine
@@ -282,7 +282,11 @@ class Reconciler:
         services = self._serving.services_of(spread)
         first, key = next((service, self._wanted.fragments_key(service)) for service in services)
         has_fragments = self._wanted.features.fragment_flags
-        if has_fragments and self._installed.flows.get(key) != self._fragments_of(first, groups)[0]:
+        differ = has_fragments and self._installed.flows.get(key) != self._fragments_of(first, groups)[0]
+        if self._wanted.serves_alone(spread.is_v6):
+            key = entries.service(first, 0).key
+            differ |= self._installed.flows.get(key) != self._capture_of(first)
+        if differ:
             self._comparisons.postpone_services(services)  # those of the others differ, too
 
     def _slots_of(self, service: Prefix, group: AnycastGroup) -> Slots:
@@ -319,9 +323,7 @@ class Reconciler:
             router = self._egress.selected.get(prefix)
             yield self._wanted.egress_key(prefix), self._wanted.egress(prefix, router) if router else None
         for prefix in due.services:
-            number = self._serving.number(self._serving.spread(prefix))
-            rule = entries.service(prefix, number or 0)
-            yield rule.key, None if number is None else rule
+            yield entries.service(prefix, 0).key, self._capture_of(prefix)
             if self._wanted.features.fragment_flags:
                 fragments, server = self._fragments_of(prefix, groups)
                 yield self._wanted.fragments_key(prefix), fragments
@@ -360,17 +362,31 @@ class Reconciler:
 
     def _server_group(self, spread: Spread) -> GroupRule | None:
         number = self._serving.number(spread)
-        if number is None:
+        if number is None or self._wanted.serves_alone(spread.is_v6):
             return None
         slots = self._serving.slots(spread)
         return self._wanted.server_group(number, slots, self._server_places.of(slots))
+
+    def _capture_of(self, service: Prefix) -> FlowRule | None:
+        """The rule for packets to an ANY/n; None: it is not served here."""
+        number = self._serving.number(self._serving.spread(service))
+        if number is None:
+            return None
+        if not self._wanted.serves_alone(service.is_v6):
+            return entries.service(service, number)
+        server, hosts = self._main_server(service)
+        return self._wanted.service_alone(service, server, hosts[server]) if server else None
+
+    def _main_server(self, service: Prefix) -> tuple[Address | None, Mapping[Address, Neighbour | None]]:
+        """→ (the server with the most slots of an ANY/n here, where each of its servers is)."""
+        served_by = self._serving.slots(self._serving.spread(service))
+        hosts = self._server_places.of(served_by)
+        return most_slots(server for server in served_by if server in hosts), hosts
 
     def _fragments_of(self, service: Prefix, groups: Groups) -> tuple[FlowRule | None, Address | None]:
         """What sends all fragments to one server, while their flow has none; → (the rule, the server)."""
         group = groups.owner(service)
         if group is None or not (group.binds_clients or self._wanted.fragments_come):
             return None, None
-        served_by = self._serving.slots(self._serving.spread(service))
-        hosts = self._server_places.of(served_by)
-        server = most_slots(server for server in served_by if server in hosts)
+        server, hosts = self._main_server(service)
         return (self._wanted.service_fragments(service, server, hosts[server]), server) if server else (None, None)

@@ -12,16 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.description.model import Link
+from anycast_sdn.fabric.family_routing import NOBODY, Excluded, FamilyRouting
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.fabric.ordered_update import OrderedUpdate
-from anycast_sdn.fabric.routing import Changes, Routing
+from anycast_sdn.fabric.patience import Patience
+from anycast_sdn.fabric.routing import Changes
 
 
 class Routes:
     """``switches``: by name; ``delivers``: could this switch still deliver to a prefix that it does not announce?"""
 
     def __init__(self, switches: Mapping[str, ManagedSwitch], delivers: Callable[[str, Prefix], bool]) -> None:
-        self._routing = Routing(switches)
+        self._routing = FamilyRouting(switches)
         self._update = OrderedUpdate(
             self._routing,
             installed=lambda name: switches[name].routes,
@@ -35,6 +37,14 @@ class Routes:
     def graph(self) -> Graph:
         """The graph of the usable links; to be read only."""
         return self._routing.graph
+
+    def graph_of(self, v6: bool) -> Graph:
+        """Of the links that packets of this family cross; to be read only."""
+        return self._routing.graph_of(v6)
+
+    def is_cut_off(self, switch: str, prefix: Prefix) -> bool:
+        """Has this switch no route there, while switches in between cannot forward its family?"""
+        return self._routing.is_apart(prefix.is_v6) and not self.has_route(switch, prefix)
 
     def wanted(self, switch: str) -> dict[Prefix, int]:
         """What a switch should have installed when nothing waits any more: prefix → port, or LOCAL."""
@@ -54,8 +64,9 @@ class Routes:
 
     # ---------------------------------------------------------------- what changes them
 
-    def set_links(self, links: Iterable[Link]) -> None:
-        self._routing.begin_links(links)
+    def set_links(self, links: Iterable[Link], excluded: Excluded = NOBODY) -> None:
+        """``excluded``: the switches through which no packet of a family goes."""
+        self._routing.begin_links(links, excluded)
 
     def reconsider(self, prefixes: Iterable[Prefix]) -> None:
         """These prefixes may have other destinations."""
@@ -69,8 +80,19 @@ class Routes:
         """Other switches no longer wait for its confirmations."""
         self._confirmed += [(switch, ticket) for ticket in self._update.remove_switch(switch)]
 
-    def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
+    @property
+    def patience(self) -> Patience:
+        """How long switches take to confirm."""
+        return self._update.patience
+
+    def answered(self, tickets: Sequence[tuple[str, int]], now: float) -> None:
         """Switches have confirmed what was sent with these tickets."""
+        for switch, number in tickets:
+            self._update.patience.answered(switch, number, now)
+        self.confirmed(tickets)
+
+    def confirmed(self, tickets: Iterable[tuple[str, int]]) -> None:
+        """These tickets are not waited for any more."""
         self._confirmed += tickets
 
     def pop_overdue(self, now: float) -> list[tuple[str, int]]:

@@ -41,6 +41,7 @@ from anycast_sdn.core.roles import Side
 from anycast_sdn.core.selection import Candidate, Choice, Measured, Memory, Rule, Selection, announcing, select
 from anycast_sdn.core.slots import Slots, Spread
 from anycast_sdn.description.model import Network
+from anycast_sdn.openflow.judgement import Role
 
 INTERVAL_S = 5.0
 SAMPLE_S = 1.0
@@ -137,7 +138,7 @@ class Selecting:
         """By which new flows of this client edge get their servers now; None: they get nowhere."""
         course = self._courses.get(Spread(group, is_v6))
         edges = course.selection.announce if course else frozenset()
-        entries = self._distances.entries(client, edges)
+        entries = self._distances.entries(client, edges, is_v6)
         if course is None or not entries:
             return None
         edge, ways = entries[0], self._distances.ways(edges, is_v6)
@@ -180,7 +181,7 @@ class Selecting:
         selection = self.selection(Spread(group, is_v6))
         if selection is None:
             return {}
-        entries = self._distances.entries(client, selection.announce)
+        entries = self._distances.entries(client, selection.announce, is_v6)
         slots = [server for entry in entries for server in selection.memory.slots.get(entry, ())]
         return {server: count / len(slots) for server, count in Counter(slots).items()}
 
@@ -343,7 +344,7 @@ class Selecting:
         if found:
             memory = Memory({**memory.slots, **found}, memory.learnt)
         edges = announcing(rule, candidates)
-        demand = self._demand(course, edges) if course.is_counted else {}
+        demand = self._demand(course, edges, spread.is_v6) if course.is_counted else {}
         ways = self._distances.ways(edges, spread.is_v6)
         inputs = (rule, candidates, demand, ways)
         if memory is before and inputs == course.inputs and not course.moves:
@@ -393,6 +394,7 @@ class Selecting:
                 address, edge, server.weight, self._capacity(spread, server, edge), sessions.get(address, 0.0),
                 self._measured(spread.group, server), self._health(spread.group, address), server.state,
                 edge in self._drained_edges,
+                edge_able=edge == NOWHERE or self._switches[edge].is_able(Role.SERVER_EDGE, spread.is_v6),
                 reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
             )  # fmt: skip
             candidates.append(self._aged(spread.group, candidate, course))
@@ -457,11 +459,11 @@ class Selecting:
             course.samples.append(self._count(spread))
         return _mean([sample.of_servers for sample in course.samples])
 
-    def _demand(self, course: _Course, edges: frozenset[str]) -> dict[str, float]:
+    def _demand(self, course: _Course, edges: frozenset[str], is_v6: bool) -> dict[str, float]:
         """Server edge → sessions of the clients whose packets to the group reach it."""
         demand = dict.fromkeys(edges, 0.0)
         for client, sessions in _mean([sample.of_clients for sample in course.samples]).items():
-            entries = self._distances.entries(client, edges)
+            entries = self._distances.entries(client, edges, is_v6)
             for entry in entries:
                 demand[entry] += sessions / len(entries)
         return demand

@@ -116,9 +116,9 @@ class Serving:
                 found |= self._spreads[server]
         return found
 
-    def has_number(self, number: int) -> bool:
-        """Is this the number of a group here?"""
-        return any(self._numbers.get(spread) == number for spread in self._services)
+    def spread_of(self, number: int) -> Spread | None:
+        """That whose select group has this number here."""
+        return next((spread for spread in self._services if self._numbers.get(spread) == number), None)
 
     def read_back(self, slots: dict[Spread, Slots]) -> None:
         """At the controller's start the switch was found to have these."""

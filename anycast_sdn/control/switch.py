@@ -10,19 +10,24 @@ concerns more than one switch is decided by the ``Controller``.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from anycast_sdn.control.egress import Egress
+from anycast_sdn.control.found_lacks import FoundLacks
 from anycast_sdn.control.host_routes import HostRoutes
 from anycast_sdn.control.installed import Installed
+from anycast_sdn.control.instead_of_meters import InsteadOfMeters
 from anycast_sdn.control.mirror import Mirror
 from anycast_sdn.control.neighbours import Neighbours
+from anycast_sdn.control.next_hop_audit import CutOff
 from anycast_sdn.control.packets import Packets
 from anycast_sdn.control.reading_back import KnownFlows, NoFlows, ReadingBack
 from anycast_sdn.control.recalling import Recalled, Recalling
 from anycast_sdn.control.reconcile import Reconciler
 from anycast_sdn.control.removed_servers import RemovedServers
+from anycast_sdn.control.role_abilities import RoleAbilities
+from anycast_sdn.control.room import Room
 from anycast_sdn.control.server_places import ServerPlaces
 from anycast_sdn.control.serving import Serving
 from anycast_sdn.control.share import Noticed, Share
@@ -37,10 +42,11 @@ from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
-from anycast_sdn.openflow import frames
+from anycast_sdn.openflow import entries, frames, transactions
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
@@ -71,6 +77,7 @@ class ManagedSwitch:
         self.subnets = network.subnets_of(described.name)
         self.uplinks = network.uplinks_of(described.name)
         self.features = Features()
+        self.abilities = RoleAbilities(described, network.families, lambda: self.features)
         self.fabric_ports: list[int] = []  # to other switches
         connected = network.connected_to(described.name)
         self.mac = described.mac
@@ -83,9 +90,14 @@ class ManagedSwitch:
         self.mirror = Mirror(self.engine)  # of ``Share.REST``
         self.wanted = WantedRules(described, network, self.engine, lambda: self.features, lambda: self.fabric_ports)
         self.mtus = self.wanted.mtus
+        self._instead_of_meters = InsteadOfMeters(
+            lambda: self.wanted.meters(self._throttle.held), entries.host_ports(connected), lambda: self.fabric_ports
+        )
         self._removed = removed
         self.serving = Serving(decided.slots, self._answers_now)
         self.installed = Installed(self.wanted.route)
+        self.room = Room(self.installed, lambda: self.features, lambda: len(self.engine.flows))
+        self.lacks = FoundLacks(self, self.engine, self.room)
         self.egress = Egress(self.uplinks, self.neighbours.get, self.installed.delivers)
         places = ServerPlaces(connected, self.neighbours, self.installed, self.egress, lambda: self.features)
         self.reconciler = Reconciler(
@@ -121,6 +133,7 @@ class ManagedSwitch:
         self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
+        self.cut_off = CutOff()  # known flows that have no next hop, where the controller does not get their packets
         self.dropped: dict[str, int] = {}  # packets that the switch's own rules have dropped, by reason
 
     def _keep_flows(self, before: ManagedSwitch) -> None:
@@ -149,6 +162,12 @@ class ManagedSwitch:
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
+
+    def judgements(self) -> Sequence[Judgement]:
+        return self.abilities.judgements
+
+    def is_able(self, role: Role, v6: bool) -> bool:
+        return self.abilities.can(role, v6)
 
     def may_be_there(self, address: Address) -> bool:
         """Is this server taken to be reachable?"""
@@ -232,6 +251,7 @@ class ManagedSwitch:
         doubts = self._doubts_flows or (self.share is Share.REST and share is not Share.REST)
         self.share = share
         self.features = features
+        self.lacks.connected()
         self._recalling.begin()
         self._look_at_codes()
         flows: Reading
@@ -327,6 +347,8 @@ class ManagedSwitch:
     def packet_in(self, cookie: int, in_port: int, frame: bytes, groups: Groups, now: float) -> Reaction:
         """A frame that a rule with this cookie has sent to the controller."""
         kind = kind_of(cookie)
+        if not self.features.meters and not self._instead_of_meters.lets_pass(kind, in_port, frame, now):
+            return Reaction(events=dropped(self.name, [Drop.BEYOND_LIMIT]))
         if kind is Kind.TOO_LARGE and self.synchronised:
             mtu = number_of(cookie)
             errors = self._answers.refuse(in_port, frame, Unreachable.TOO_LARGE, now, mtu)
@@ -410,7 +432,11 @@ class ManagedSwitch:
     # ---------------------------------------------------------------- other events
 
     def port_up(self, port: int, now: float) -> Reaction:
-        return self.hosts.follow(self.neighbours.port_up(port, now), now)
+        reaction = self.hosts.follow(self.neighbours.port_up(port, now), now)
+        if self.wanted.closed_ports.note(port) and self.features.tables == 1:
+            self.reconciler.recheck_constant_rules()
+            reaction.changed = True
+        return reaction
 
     def note_repairs(self, now: float) -> None:
         """The switch was found not to hold what it should; that is corrected."""
@@ -442,19 +468,28 @@ class ManagedSwitch:
         """This rule's flow, as another master has told of it: this controller does not decide on it, or not yet."""
         return self.engine.flows.by_number(binding_of(cookie)) if self.share is Share.REST else None
 
-    def rule_refused(self, cookie: int, now: float) -> Reaction:
-        """The switch has answered a flow-mod with an error."""
+    def rule_refused(self, cookie: int, now: float, why: str = "", full: bool = False) -> Reaction:
+        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
         self.refused_at = now
-        if number := binding_of(cookie):
-            return self.engine.rule_refused(number, now)
-        return Reaction(events=[RuleRefused(self.name)])
+        number = binding_of(cookie)
+        if not number:
+            reaction = Reaction(events=[RuleRefused(self.name)])
+            self.lacks.rule_refused(cookie, why, full, reaction)
+            return reaction
+        flow = transactions.refused(self.engine.flows, number)
+        lack = self.lacks.by_flow(flow, why) if flow and not full else None
+        reaction = self.engine.rule_refused(flow.number if flow else number, now)
+        if lack:
+            self.lacks.flow_ended(lack, reaction)
+        return reaction
 
-    def group_refused(self, number: int) -> list[Message]:
-        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others, one bucket a server."""
-        if not self.synchronised or not self.features.equal_buckets or not self.serving.has_number(number):
-            return []
-        self.features = replace(self.features, equal_buckets=False)
-        return self.reconciler.replace_groups()
+    def group_refused(self, number: int) -> Reaction:
+        """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others (``FoundLacks``)."""
+        reaction = Reaction()
+        spread = self.serving.spread_of(number) if self.synchronised else None
+        if spread and self.lacks.group_refused(number, spread.is_v6, reaction):
+            reaction.messages = self.reconciler.replace_groups()
+        return reaction
 
     def port_down(self, port: int, now: float) -> Reaction:
         return self.hosts.follow(self.neighbours.port_down(port, now), now)
@@ -471,17 +506,20 @@ class ManagedSwitch:
         """Begin to read the counters of flows' rules, if that is due."""
         return self.engine.begin_sweep(now) if self.decides_on_flows else None
 
-    def tick(self, now: float) -> Reaction:
+    def tick(self, now: float, is_heard: bool = True) -> Reaction:
+        """``is_heard``: does it answer, and whoever passes on what it sends?"""
         if not self.synchronised:
             return Reaction()
-        reaction = self.hosts.follow(self.neighbours.tick(now), now)
+        reaction = self.hosts.follow(self.neighbours.tick(now, is_heard), now)
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)
+        self.lacks.tick(reaction)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)
             self.reconciler.recheck_meters()
+            self._instead_of_meters.renew()
             reaction.changed = True
         return reaction
 

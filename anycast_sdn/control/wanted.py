@@ -6,9 +6,11 @@ that makes it.  Which of them are wanted at a time is decided by the ``Reconcile
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from anycast_sdn.control.closed_ports import ClosedPorts
 from anycast_sdn.control.throttle import HELD_PER_S
 from anycast_sdn.core.model import TCP, UDP, Address, Neighbour, Prefix
 from anycast_sdn.core.slots import Slots, filled
@@ -16,7 +18,10 @@ from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import flows_begin_alone, fragments_come
 from anycast_sdn.engines.engine import Engine
 from anycast_sdn.openflow import entries, fragment_entries, gateway_entries, meters
+from anycast_sdn.openflow.abilities import Lack
+from anycast_sdn.openflow.fallbacks import serves_alone
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.needs import Lacking
 from anycast_sdn.openflow.rules import Copy, FlowRule, GroupRule, MeterRule, RuleKey
 from anycast_sdn.openflow.tables import Tables
 
@@ -40,7 +45,9 @@ class WantedRules:
         self._fabric_ports = fabric_ports
         self.mtus = network.mtus_of(switch.name)
         self.connected = network.connected_to(switch.name)
+        self.closed_ports = ClosedPorts(self.connected)
         self._switch = switch
+        self._known_lacks: tuple[tuple[Lack, ...], Lacking] = ((), Lacking(()))
         self._gateways = [gateway for subnet in self.connected for gateway in subnet.gateways]
         self._limits = network.limits
         self._anycast = network.anycast_prefixes
@@ -54,10 +61,18 @@ class WantedRules:
     def tables(
         self, flows: Iterable[FlowRule], groups: Iterable[GroupRule] = (), meters: Iterable[MeterRule] = ()
     ) -> Tables:
-        """All of these; without meters at a switch that has none."""
+        """All of these that the switch is not known to refuse; without meters at a switch that has none."""
+        flows = itertools.filterfalse(self._lacking().refuses, flows)
         if self.features.meters:
             return Tables.of(flows, groups, meters)
         return Tables.of(map(_unmetered, flows), groups)
+
+    def _lacking(self) -> Lacking:
+        """What the switch lacks, as it is now."""
+        lacks = self.features.lacks
+        if lacks is not self._known_lacks[0]:
+            self._known_lacks = lacks, Lacking(lacks)
+        return self._known_lacks[1]
 
     def constant(self) -> Iterator[FlowRule]:
         """The rules that depend on no host, route, server or flow."""
@@ -66,6 +81,8 @@ class WantedRules:
         yield from entries.ingress(
             self.connected, self._fabric_ports(), self._anycast, features.hairpin, switch.translation_prefixes
         )
+        if features.tables == 1:
+            yield from entries.closed(self.closed_ports.among(self._fabric_ports()))
         if self._answers_for_gateways:
             yield from gateway_entries.answers(self.connected, switch.mac)
             yield from self.presence()
@@ -128,6 +145,13 @@ class WantedRules:
 
     def service_fragments(self, service: Prefix, server: Address, host: Neighbour | None) -> FlowRule:
         return entries.service_fragments(service, server, self._switch.mac, host, self.features.hairpin)
+
+    def service_alone(self, service: Prefix, server: Address, host: Neighbour | None) -> FlowRule:
+        return entries.service_alone(service, server, self._switch.mac, host, self.features.hairpin)
+
+    def serves_alone(self, is_v6: bool) -> bool:
+        """Has each service of this family one server here, for want of groups?"""
+        return serves_alone(self.features, is_v6)
 
     def fragments_key(self, service: Prefix) -> RuleKey:
         return entries.service_fragments(service, service.network, self._switch.mac, None).key

@@ -74,12 +74,14 @@ class ClientEdge:
         is_announced: Callable[[Prefix], bool] = lambda service: True,
         is_lost: Callable[[Address, str], bool] = lambda server, group: False,
         choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0,
+        can_serve: Callable[[bool, int], bool] = lambda is_v6, protocol: True,
         term: Callable[[], int] = int,
     ) -> None:
         """``ports``: how many lead to clients.  If there is only one, its clients may use the whole pool.
         ``is_announced``: is there an edge that is able to serve this ANY/n?  ``is_lost``: is this server lost,
         or has it failed for this group?  ``choice_of``: the number of the decision by which a new flow of a
-        group gets its server now, in a family.  ``term``: see ``BindingNumbers``.
+        group gets its server now, in a family.  ``can_serve``: may flows of a family and a protocol begin
+        at this switch?  ``term``: see ``BindingNumbers``.
         """
         self.role = role
         self._random = random
@@ -87,7 +89,7 @@ class ClientEdge:
         self._is_announced = is_announced
         self._choice_of = choice_of
         self._is_lost = is_lost
-        self._term = term
+        self._can_serve, self._term = can_serve, term
         self.bindings = BindingTable(role.switch_ranges)
         self.ranges = SwitchRanges(role.switch_ranges)
         self.changes = FlowChanges()  # of bindings, for whoever keeps them
@@ -95,6 +97,7 @@ class ClientEdge:
         self.first_replies = FirstReplies()  # what becomes of first packets; engines report it
         self.opened = 0  # bindings that began with a packet, since the controller's start
         self.closed: dict[EndedBy, int] = {}  # how many have ended, and why
+        self._sweeps_all = False  # the switch ends no flow by timeouts
         self._know_no_flows()
 
     def _know_no_flows(self) -> None:
@@ -105,6 +108,15 @@ class ClientEdge:
         self._ends = PlannedEnds()
         self._missed: set[int] = set()  # bindings whose rules were installed again since ``_missed_since``
         self._missed_since = 0.0
+
+    def sweep_all(self, all_of_them: bool) -> None:
+        """The switch ends no flow by timeouts, or it does: this holds for the flows that it has, too."""
+        self._sweeps_all = all_of_them
+        for binding in [each for each in self.bindings if not each.swept] if all_of_them else ():
+            self.bindings.put(self._as_swept(binding))
+
+    def _as_swept(self, binding: Binding) -> Binding:
+        return binding._replace(swept=True) if self._sweeps_all and not binding.swept else binding
 
     def forget(self) -> None:
         """Another controller has decided on the flows since: they have to be found on the switch, as at the start."""
@@ -149,6 +161,7 @@ class ClientEdge:
         if do is Do.RESET:
             return Decision(do, binding, drop=Drop.SERVER_LOST)
         if before is None:
+            binding = self._as_swept(binding)  # it may be found with timeouts
             self._begin(binding, do, now)
             self.changes.note(None, binding)
             if self.record.is_watched:
@@ -163,7 +176,7 @@ class ClientEdge:
             self.closed[why] = self.closed.get(why, 0) + 1
             return Decision(do, before)
         put = rules_to_put(before, do, state)
-        after = successor(before, event, do, state, put, details)
+        after = self._as_swept(successor(before, event, do, state, put, details))
         if do is Do.FREE:
             after = after._replace(choice=self._choice_of(after.group, len(after.translated) == 16))
         if not put and after == before:
@@ -350,6 +363,8 @@ class ClientEdge:
 
     def _refusal(self, key: FlowKey, service: Prefix, port: int) -> Drop | None:
         """Why this flow to an ANY/n of an active group gets no binding; None when it gets one."""
+        if not self._can_serve(len(key.source) == 16, key.protocol):
+            return Drop.SWITCH_UNABLE
         if not self._is_announced(service):
             return Drop.NO_ABLE_EDGE
         if self.bindings.of_client(key.source) >= (self.role.bindings_per_client or MOST_PER_CLIENT):
@@ -368,9 +383,12 @@ class ClientEdge:
         return former if former and former.translated == key.destination else None
 
     def _former(self, key: FlowKey, now: float) -> Binding | None:
-        """The ended flow of this key, if nothing of it is bound now, and no other pair has had its address since."""
+        """The ended flow of this key, if nothing of it is bound now, and no other pair has had its address since.
+
+        None also if the switch would refuse it again.
+        """
         former = self._ended.get(key, now)
-        if former is None or self.bindings.overlaps(key):
+        if former is None or self.bindings.overlaps(key) or not self._can_serve(len(key.source) == 16, key.protocol):
             return None
         return former if self.addresses.pair_of(former.translated, now) == former.pair else None
 
@@ -385,6 +403,8 @@ class ClientEdge:
 
     def _is_next_swept(self) -> bool:
         """Is the next binding to be ended by the sweep, and not by timeouts?"""
+        if self._sweeps_all:
+            return True
         if self.role.expiry is Expiry.AUTO:
             return len(self.bindings) - self.bindings.swept >= self.role.idle_timeouts
         return self.role.expiry is Expiry.SWEEP

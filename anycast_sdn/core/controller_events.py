@@ -242,6 +242,24 @@ class RestCrowded(OfController):
 
 
 @dataclass(frozen=True, slots=True)
+class SwitchTlsReloaded(OfController):
+    """SIGHUP: the certificate for switches, its key and their CAs were read again.  ``problem``: why they could not."""
+
+    type: ClassVar[str] = "openflow.reloaded"
+
+    problem: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        """info; critical if something could not be read"""
+        return Severity.CRITICAL if self.problem else Severity.INFO
+
+    def sentence(self) -> str:
+        problem = f"{self.problem}; TLS for switches goes on with what it had"
+        return f"SIGHUP: {problem if self.problem else 'read again what TLS for switches needs'}"
+
+
+@dataclass(frozen=True, slots=True)
 class RestReloaded(OfController):
     """SIGHUP: tokens and certificates were read again.  ``problems``: what stays as it was, and why."""
 

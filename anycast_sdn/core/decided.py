@@ -16,5 +16,7 @@ class Decided(NamedTuple):
     slots: Callable[[AnycastGroup, bool], Slots]  # that the group should have at this switch, in one family
     # The number of the decision by which a new flow of a group gets its server now, in a family.
     choice_of: Callable[[str, bool], int] = lambda group, is_v6: 0
+    # Can the switch hold flows of clients in a family, of a protocol?
+    can_serve: Callable[[bool, int], bool] = lambda is_v6, protocol: True
     # By which this controller is the switch's master; 0: there is no other controller.
     term: Callable[[], int] = int

@@ -25,6 +25,7 @@ class Drop(enum.Enum):
     # Clients' packets to a service, and servers' replies.
     NO_SERVICE = "no_service"  # no group covers the service address, or it has no active server
     NO_ABLE_EDGE = "no_able_edge"  # it has, but none of them can be reached now: the client may try again
+    SWITCH_UNABLE = "switch_unable"  # the client's switch cannot carry out flows of this family or protocol
     POOL_EMPTY = "pool_empty"
     CLIENT_FULL = "client_full"  # this client has as many bindings as one may have
     PORT_FULL = "port_full"  # the clients at this host port have as many as they may have together
@@ -34,6 +35,7 @@ class Drop(enum.Enum):
     LOOPED = "looped"  # it came back from the switch's tables again, or no flow is known whose rule it could have met
     UNSUPPORTED_PROTOCOL = "unsupported_protocol"
     UNSUPPORTED_ICMP = "icmp_unsupported"
+    BEYOND_LIMIT = "beyond_limit"  # its switch has no meter that would have dropped it
     WAITED_TOO_LONG = "shed"  # the controller is overloaded
     UNREPORTED = "unreported"  # a copy that tells of a flow which the switch has begun by itself
 

@@ -34,5 +34,9 @@ class Lateness:
             self.listening_s += min(now - self._checked_at, self._limit_s)
         self._checked_at = now
 
+    def excuse(self, now: float) -> None:
+        """There is another reason why nothing is heard."""
+        self._excused_until = now + self._excuse_s
+
     def _is_late(self, now: float) -> bool:
         return now - self._checked_at > self._limit_s

@@ -10,13 +10,14 @@ from functools import lru_cache
 from anycast_sdn.core.model import Address, Prefix
 
 MOST_KEPT = 1 << 15  # cached results
-SPECIAL = {  # RFC 6890: what no router forwards
+SPECIAL = {  # RFC 6890: what no router forwards, or none to hosts
     Prefix.parse("0.0.0.0/8"): "reserved for this host",
     Prefix.parse("127.0.0.0/8"): "loopback",
     Prefix.parse("169.254.0.0/16"): "link-local",
     Prefix.parse("224.0.0.0/4"): "multicast",
     Prefix.parse("240.0.0.0/4"): "reserved, with the broadcast address",
     Prefix.parse("::/80"): "reserved, with loopback and the IPv4-mapped addresses",
+    Prefix.parse("100::/64"): "for packets to be discarded",
     Prefix.parse("fe80::/10"): "link-local",
     Prefix.parse("ff00::/8"): "multicast",
 }
@@ -94,7 +95,7 @@ class NestedPrefixes(PrefixSet):
 
 @lru_cache(MOST_KEPT)
 def special(prefix: Prefix) -> str | None:
-    """Why no router forwards to ``prefix``, for example "multicast"; None for other prefixes.
+    """Why no router forwards to hosts in ``prefix``, for example "multicast"; None for other prefixes.
 
     The default routes are not special: 0.0.0.0/8 and ::/80 hold their network address, but do not cover them.
     """

@@ -72,6 +72,7 @@ class Exclusion(enum.Enum):
     DRAINED = "drained"
     DISABLED = "disabled"
     EDGE_DRAINING = "edge_draining"
+    EDGE_UNABLE = "edge_unable"
     NO_WEIGHT = "weight_0"
     UNREACHABLE = "unreachable"
     CRITICAL = "critical"
@@ -108,6 +109,7 @@ class Candidate:
     edge_drains: bool = False
     reachable: bool = True  # its edge knows its MAC
     up_s: float = math.inf  # since when it has been able to serve
+    edge_able: bool = True  # its switch can be a server edge in this family
 
     @property
     def excluded(self) -> Exclusion | None:
@@ -116,6 +118,8 @@ class Candidate:
             return _BY_STATE[self.state]
         if self.edge_drains:
             return Exclusion.EDGE_DRAINING
+        if not self.edge_able:
+            return Exclusion.EDGE_UNABLE
         if not self.weight:
             return Exclusion.NO_WEIGHT
         return None if self.reachable else Exclusion.UNREACHABLE

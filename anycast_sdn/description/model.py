@@ -5,14 +5,21 @@ Units and ranges are given here for readers of the code; ``sections`` explains e
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from anycast_sdn.core.model import Address, AnycastGroup, Gateway, Prefix
 from anycast_sdn.core.roles import ClientEdgeRole, EngineName, Side, Subnet
+from anycast_sdn.description.profile import Profile
 
 SECRET: Mapping[str, bool] = {"secret": True}  # of a field: it is shown nowhere, and left out of digests
+
+
+class Ttl(enum.Enum):
+    DECREMENT = "decrement"
+    KEEP = "keep"  # of a switch that cannot do that
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +31,23 @@ class Switch:
     client_edge: ClientEdgeRole | None = None
     server_edge: bool = False
     addresses: tuple[Address, ...] = ()  # its own; an edge has its gateway addresses besides
+    ttl: Ttl = Ttl.DECREMENT  # what it does with the TTL of packets that it forwards
     ovsdb: str = ""  # where its database is: tcp:ADDRESS:PORT, ssl:ADDRESS:PORT or unix:PATH; "": not to be used
+    certificate: str = ""  # a name in that by which it connects, or sha256:FINGERPRINT; "": the name of the switch
+    profile: Profile | None = None  # what the testbed's Open vSwitch plays; None: itself
+
+    @property
+    def keeps_ttl(self) -> bool:
+        return self.ttl is Ttl.KEEP
 
     @property
     def is_edge(self) -> bool:
         return self.server_edge or self.client_edge is not None
+
+    @property
+    def bound_to(self) -> str:
+        """As ``certificate``, with the default."""
+        return self.certificate or self.name
 
     @property
     def translation_prefixes(self) -> tuple[Prefix, ...]:
@@ -203,12 +222,14 @@ class Network:
     limits: Limits = Limits()
     uplinks: tuple[Uplink, ...] = ()
     legacy_core: LegacyCore | None = None
+    lldp: bool = True  # links are watched by LLDP; false: their ports alone say whether they are up
     undeclared_links: bool = False  # true: links that discovery finds beside ``links`` are used, too
     # Where an address belongs: (bits, host bits, network's number) → subnet, and all pairs of the first two.
     _homes: Mapping[tuple[int, int, int], Subnet] = field(init=False, repr=False, compare=False)
     _widths: tuple[tuple[int, int], ...] = field(init=False, repr=False, compare=False)
     _mtus: Mapping[str, Mapping[int, int]] = field(init=False, repr=False, compare=False)  # by switch and port
     _engines: frozenset[EngineName] = field(init=False, repr=False, compare=False)
+    _families: frozenset[int] = field(init=False, repr=False, compare=False)
 
     def switch(self, name: str) -> Switch:
         return next(switch for switch in self.switches if switch.name == name)
@@ -231,6 +252,11 @@ class Network:
     def engines(self) -> frozenset[EngineName]:
         """Of all client edges."""
         return self._engines
+
+    @property
+    def families(self) -> frozenset[int]:
+        """4, 6: those in which subnets and uplinks have addresses."""
+        return self._families
 
     def subnet_of(self, address: Address) -> Subnet | None:
         """The subnet that an address belongs to, if any."""
@@ -255,7 +281,10 @@ class Network:
             if mtu:
                 mtus.setdefault(end.switch, {})[end.number] = mtu
         engines = (name for switch in self.switches if switch.client_edge for name in switch.client_edge.engines)
+        gateways = [*(subnet.gateways for subnet in self.subnets), *(uplink.addresses for uplink in self.uplinks)]
+        families = frozenset(6 if gateway.prefix.is_v6 else 4 for some in gateways for gateway in some)
         object.__setattr__(self, "_homes", homes)
+        object.__setattr__(self, "_families", families)
         object.__setattr__(self, "_mtus", mtus)
         object.__setattr__(self, "_engines", frozenset(engines))
         object.__setattr__(self, "_widths", tuple(sorted({key[:2] for key in homes})))

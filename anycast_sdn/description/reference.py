@@ -49,17 +49,26 @@ def as_markdown() -> str:
 def tables(kind: type[Section], path: str) -> str:
     """A section and those inside it, each with a table of its keys.  ``path``: that of the section."""
     schema = kind.model_json_schema(schema_generator=_Generator)
-    sections = _sections(path, schema, schema.get("$defs", {}))
+    sections = _sections(path, schema, schema.get("$defs", {}), {})
     return "\n".join(line for path, section in sections for line in _page(path, section))
 
 
-def _sections(path: str, section: Mapping[str, Any], definitions: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """A section and those inside it, with their paths: "", "switches[]", "switches[].client_edge" …"""
-    keys = {name: _with_paths(f"{path}.{name}" if path else name, key) for name, key in section["properties"].items()}
+def _sections(
+    path: str, section: Mapping[str, Any], definitions: Mapping[str, Any], places: dict[str, str]
+) -> Iterator[tuple[str, Any]]:
+    """A section and those inside it, with their paths: "", "switches[]", "switches[].client_edge" …
+
+    One that several keys hold comes once, at the first of them.  ``places``: those that have come, by name.
+    """
+    known = set(places)
+    keys = {
+        name: _with_paths(f"{path}.{name}" if path else name, key, places)
+        for name, key in section["properties"].items()
+    }
     yield path, {**section, "properties": keys}
-    for key in keys.values():
-        for inner, name in key.get("sections", {}).items():
-            yield from _sections(inner, definitions[name], definitions)
+    new = {inner: name for key in keys.values() for inner, name in key.get("sections", {}).items() if name not in known}
+    for inner, name in new.items():
+        yield from _sections(inner, definitions[name], definitions, places)
 
 
 def _definitions(key: Mapping[str, Any]) -> dict[str, str]:
@@ -76,10 +85,12 @@ def _name(reference: str) -> str:
     return reference.rpartition("/")[2]
 
 
-def _with_paths(path: str, key: Mapping[str, Any]) -> dict[str, Any]:
+def _with_paths(path: str, key: Mapping[str, Any], places: dict[str, str]) -> dict[str, Any]:
     """The key's schema, and the sections that it holds, if any, by path."""
     around = path if "items" not in key else f"{path}[]"
-    found = {(path if kind else around) + kind: name for kind, name in _definitions(key).items()}
+    found = {
+        places.setdefault(name, (path if kind else around) + kind): name for kind, name in _definitions(key).items()
+    }
     return {**key, "sections": found} if found else dict(key)
 
 

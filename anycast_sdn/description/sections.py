@@ -10,17 +10,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from anycast_sdn.core import roles
 from anycast_sdn.core.model import Address, AnycastGroup, Prefix, text
 from anycast_sdn.core.model import Server as EnrolledServer
 from anycast_sdn.description import model
+from anycast_sdn.description.profile_sections import ProfileOrName
 from anycast_sdn.description.section import Section, as_in, default_of, list_of, optional, some
 from anycast_sdn.description.settings import GroupSettings, NamedServer, ServerSettings, Service, Validity
 from anycast_sdn.description.uplink_sections import LegacyCore, Uplink
 from anycast_sdn.description.values import (
     AllocationName,
+    CertificateName,
     Cost,
     Count,
     DatapathId,
@@ -39,6 +41,7 @@ from anycast_sdn.description.values import (
     PoolingName,
     PortNumber,
     Rate,
+    TtlName,
     Zone,
 )
 
@@ -178,15 +181,41 @@ class Switch(Section):
         "addresses besides. A switch without addresses does not show in a traceroute"
     )
 
+    ttl: TtlName = as_in(
+        model.Switch, "ttl",
+        "decrement, or keep, for a switch that cannot decrement the TTL of packets: then it is sent no rules that do. "
+        "It does not show in traceroute, and only the order of changes of routes prevents loops",
+    )  # fmt: skip
+
     ovsdb: OvsdbPlace | None = optional(
         "where the database of its Open vSwitch is, for the engine conntrack: the timeouts of its connection tracker "
         "are set there, as validity says, by the datapath id. ssl: needs run --ovsdb-key, --ovsdb-cert and --ovsdb-ca. "
         "Left out: connections end by the datapath's own timeouts (in userspace, TCP after 24 h and UDP after 30 s)"
     )
 
+    certificate: CertificateName | None = optional(
+        "with run --openflow-tls, by which certificate the switch connects: a name in it, the common name or one of "
+        "the SAN; or sha256: and the certificate's fingerprint. Switches may have the same one: bridges of one Open "
+        "vSwitch have to. Left out: the switch's name"
+    )
+
+    profile: ProfileOrName | None = optional(
+        "what the testbed's Open vSwitch plays (M28): the name of a profile of docs/hardware.md, or a section. The "
+        "controller ignores it"
+    )
+
     def switch(self, anycast: list[Prefix], place: int) -> model.Switch:
-        role = self.client_edge.role(anycast, place) if self.client_edge else None
-        return model.Switch(self.name, self.dpid, role, self.server_edge, tuple(self.addresses), self.ovsdb or "")
+        return model.Switch(
+            name=self.name,
+            dpid=self.dpid,
+            client_edge=self.client_edge.role(anycast, place) if self.client_edge else None,
+            server_edge=self.server_edge,
+            addresses=tuple(self.addresses),
+            ttl=self.ttl,
+            ovsdb=self.ovsdb or "",
+            certificate=self.certificate or "",
+            profile=self.profile.made() if self.profile else None,
+        )
 
 
 class Link(Section):
@@ -321,13 +350,26 @@ class Limits(Section):
 
 
 class Discovery(Section):
-    """What is done with links that LLDP finds."""
+    """How links are watched, and what is done with those that LLDP finds."""
 
+    lldp: bool = as_in(
+        model.Network,
+        "lldp",
+        "false: no LLDP is sent, the links are those under links, and their ports alone say whether they are up: for "
+        "switches that keep LLDP to themselves. The controller finds such a switch by itself; a link that fails while "
+        "its ports stay up is not noticed there",
+    )
     undeclared_links: bool = as_in(
         model.Network,
         "undeclared_links",
         "true: links that LLDP finds, but that are not under links, are used at cost 1",
     )
+
+    @model_validator(mode="after")
+    def _found_by_lldp(self) -> Discovery:
+        if self.undeclared_links and not self.lldp:
+            raise ValueError("undeclared_links needs lldp, which finds them: leave one of the two out")
+        return self
 
 
 # ------------------------------------------------------------------------------ the file
@@ -348,7 +390,7 @@ class File(Section):
     limits: Limits = Field(default_factory=Limits, description="limits on what a switch sends to the controller")
     uplinks: list[Uplink] = list_of("ports to ordinary routers")
     legacy_core: LegacyCore | None = optional("the testbed's network of ordinary routers")
-    discovery: Discovery = Field(default_factory=Discovery, description="what is done with links that LLDP finds")
+    discovery: Discovery = Field(default_factory=Discovery, description="how links are watched")
 
     def network(self) -> model.Network:
         anycast = self.anycast_prefixes
@@ -363,5 +405,6 @@ class File(Section):
             limits=self.limits.limits(),
             uplinks=tuple(uplink.uplink() for uplink in self.uplinks),
             legacy_core=self.legacy_core.core() if self.legacy_core else None,
+            lldp=self.discovery.lldp,
             undeclared_links=self.discovery.undeclared_links,
         )

@@ -31,7 +31,7 @@ from anycast_sdn.core.model import (
 from anycast_sdn.core.roles import ZONES, Allocation, EngineName, Expiry, Pooling
 from anycast_sdn.description import limits
 from anycast_sdn.description.enrolment import GROUP_NAME
-from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port
+from anycast_sdn.description.model import MAX_COST, MAX_PORT, Port, Ttl
 
 
 class NotOfForm(ValueError):
@@ -199,6 +199,7 @@ AffinityName = Annotated[Affinity, choice(Affinity)]
 AfterDrainName = Annotated[AfterDrain, choice(AfterDrain)]
 AtDeadlineName = Annotated[AtDeadline, choice(AtDeadline)]
 DistanceName = Annotated[Distance, choice(Distance)]
+TtlName = Annotated[Ttl, choice(Ttl)]
 ExpiryName = Annotated[Expiry, choice(Expiry)]
 OnServerLossName = Annotated[OnServerLoss, choice(OnServerLoss)]
 PoolingName = Annotated[Pooling, choice(Pooling)]
@@ -302,6 +303,16 @@ def _ovsdb(value: str) -> str:
         if not 1 <= int(port) <= 65535:
             raise ValueError("a port is 1-65535")
     return value
+
+
+CertificateName = Annotated[
+    str,
+    text_form(
+        r"sha256:(?:[0-9A-Fa-f]{64}|[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2}){31})|(?!sha256:)[!-~](?:[ -~]{0,62}[!-~])?",
+        str,
+        "a name in a certificate, 1-64 ASCII characters, or sha256: and 64 hexadecimal digits",
+    ),
+]
 
 
 def _unit(name: str) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def engine_of(
     edge = ClientEdge(
         role, random, ports=len(ports),
         is_announced=decided.is_announced, is_lost=decided.is_lost, choice_of=decided.choice_of,
-        term=decided.term,
+        can_serve=decided.can_serve, term=decided.term,
     )  # fmt: skip
     made = {name: ENGINES[name](around, edge) for name in role.engines}
     if EngineName.CONNTRACK not in made:

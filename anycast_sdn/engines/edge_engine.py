@@ -37,7 +37,7 @@ _MATCHED_INTO = frozenset((ICMP, ICMPV6, SCTP, TCP, UDP))  # protocols of which 
 # RFC 6275 §6.1.1, RFC 7401 §5.1.1), or that sign them (RFC 4302 §3.3.3.1): every server would drop such a packet.
 COVER_ADDRESSES = {33: "DCCP", 51: "AH", 135: "Mobility Header", 136: "UDP-Lite", 139: "HIP"}
 # The ICMP error that answers a dropped first packet, unless that is a TCP SYN; by default: administratively prohibited.
-_REASONS = {Drop.NO_SERVICE: Unreachable.NO_SERVICE, Drop.NO_ABLE_EDGE: Unreachable.NO_SERVICE}
+_REASONS = dict.fromkeys((Drop.NO_SERVICE, Drop.NO_ABLE_EDGE, Drop.SWITCH_UNABLE), Unreachable.NO_SERVICE)
 
 
 def _cannot_follow(packet: frames.IpPacket) -> bool:

@@ -33,6 +33,7 @@ from anycast_sdn.engines.flow_reading import FlowReading
 from anycast_sdn.engines.flow_sweep import FlowSweep
 from anycast_sdn.engines.followed_rules import FollowedRules, Read
 from anycast_sdn.openflow import entries, readback
+from anycast_sdn.openflow.fallbacks import needs_sweep
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import kind_of, number_of
 from anycast_sdn.openflow.reaction import Reaction, through_pipeline
@@ -211,6 +212,7 @@ class FlowRules(EdgeEngine):
 
     def _begin_reading(self, features: Features) -> None:
         self._features = features
+        self.edge.sweep_all(needs_sweep(features))
         self._used = set()
         self._sweep_ended = -math.inf
         self._lost.clear()

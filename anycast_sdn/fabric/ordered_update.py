@@ -43,10 +43,12 @@ from typing import NamedTuple
 from anycast_sdn.core.lateness import Lateness
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.prefixes import NestedPrefixes
+from anycast_sdn.fabric.family_routing import FamilyRouting
 from anycast_sdn.fabric.graph import LOCAL
+from anycast_sdn.fabric.patience import USUAL_S, Patience
 from anycast_sdn.fabric.routing import Changes, Routing
 
-CONFIRM_S = 1.0  # other switches wait no longer than this for a confirmation
+CONFIRM_S = USUAL_S  # other switches wait so long for a confirmation, and longer for one that is slow (``patience``)
 MOST_TICKETS = (1 << 31) - 1  # see ``openflow.rules.Barrier``
 PER_PREFIX = 3  # judging a prefix costs as much as judging so many routes, besides its own
 COMPARISONS = 20  # so many routes of a switch that has connected are compared in the time in which one is judged
@@ -73,7 +75,7 @@ class OrderedUpdate:
 
     def __init__(
         self,
-        routing: Routing,
+        routing: Routing | FamilyRouting,
         installed: Callable[[str], Mapping[Prefix, int]],
         delivers: Callable[[str, Prefix], bool],
         is_unseen: Callable[[str], bool],
@@ -95,6 +97,7 @@ class OrderedUpdate:
         self._busy: Counter[str] = Counter()  # switch → number of routes that it waits for, and of its tickets
         self._last_number = 0
         self._lateness = Lateness(LATE_S, CONFIRM_S)
+        self.patience = Patience()
 
     def unconfirmed(self) -> set[str]:
         """The switches that have not been sent all routes that they should have, or have not confirmed them."""
@@ -223,6 +226,7 @@ class OrderedUpdate:
         """The switch is sent its routes to these prefixes → the ticket with which it will confirm them."""
         number = self._last_number = self._last_number % MOST_TICKETS + 1
         self._tickets[number] = _Ticket(switch, tuple(prefixes), now)
+        self.patience.sent(number, switch, now)
         self._busy[switch] += 1
         for prefix in prefixes:
             self._unconfirmed.setdefault(prefix, {})[switch] = number
@@ -259,7 +263,9 @@ class OrderedUpdate:
         self._lateness.checked(now)
         if excused:
             return []
-        late = {number: each.switch for number, each in self._tickets.items() if now - each.issued > CONFIRM_S}
+        patience = self.patience.of
+        late = {number: each.switch for number, each in self._tickets.items()
+                if now - each.issued > CONFIRM_S and now - each.issued > patience(each.switch)}  # fmt: skip
         self._stop_timing(late)
         return [(switch, number) for number, switch in late.items()]
 

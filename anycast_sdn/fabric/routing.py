@@ -68,6 +68,9 @@ class Routing:
         """All announced prefixes, in the order of their first announcement."""
         return self._announced.keys()
 
+    def announcers_of(self, prefix: Prefix) -> frozenset[str]:
+        return self._announced.get(prefix, _NO_EDGES)
+
     def next_hops(self, prefix: Prefix) -> Mapping[str, int]:
         """Switch → the port of its next hop to this prefix, or LOCAL."""
         return self._next_hops.get(prefix, _NO_PORTS)

@@ -158,7 +158,7 @@ def echo_reply(frame: bytes, mac: bytes, ttl: int = 64) -> bytes:
     source, destination, protocol, _, _ = packet.key
     if packet.icmp_type < 0 or packet.icmp_type != ECHO_REQUEST[protocol]:
         raise BadFrame("icmp type")
-    if not _names_one_host(source):
+    if not names_one_host(source):
         raise BadFrame("ip source")
     request = frame[packet.l4 : packet.end]
     if transport_checksum(source, destination, protocol, request):
@@ -196,7 +196,7 @@ def unreachable(
     except BadFrame:
         return None
     sender, destination, protocol, _, _ = packet.key
-    if packet.eth_dst[0] & 1 or not _names_one_host(sender) or not _names_one_host(destination):
+    if packet.eth_dst[0] & 1 or not names_one_host(sender) or not names_one_host(destination):
         return None
     if _is_error(protocol, packet.icmp_type):
         return None
@@ -221,7 +221,7 @@ def _is_error(protocol: int, icmp_type: int) -> bool:
     return protocol == ICMPV6 and (0 <= icmp_type < 128 or icmp_type == 137)  # redirect
 
 
-def _names_one_host(address: Address) -> bool:
+def names_one_host(address: Address) -> bool:
     """False for unspecified, loopback, multicast, broadcast and class E addresses."""
     if len(address) == 4:
         return address[0] not in (0, 127) and address[0] < 224
@@ -248,7 +248,7 @@ def tcp_reset(frame: bytes, mac: bytes, ttl: int = 64) -> bytes | None:
     if protocol != TCP or packet.more_fragments or packet.eth_dst[0] & 1:
         return None
     segment = frame[packet.l4 : packet.end]
-    if not _names_one_host(source) or not _names_one_host(destination):
+    if not names_one_host(source) or not names_one_host(destination):
         return None
     _, _, sequence, acknowledged, offset, flags, _, _, _ = _TCP.unpack_from(segment)
     if flags & TCP_RST or transport_checksum(source, destination, TCP, segment):

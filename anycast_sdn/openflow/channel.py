@@ -17,38 +17,43 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from eventlet.hubs import trampoline
 from os_ken.lib import hub
 
 from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.listener import Listener
+from anycast_sdn.openflow.wire import READ_SIZE, PlainWire, Refused, Wire
 
 LOG = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 16  # bytes: some hundred packet-ins
 WRITE_SIZE = 1 << 18
 JUST_S = 0.1  # a switch that has said so lately is not asked again who its master is
 TURN = 64  # messages that are handled, for a few milliseconds, before other switches are served
 
 
 class Channel(Connection):
-    """A switch's connection."""
+    """A switch's connection.  ``wire``: how bytes get from and to the socket; None: as they are."""
 
-    def __init__(self, socket: Any, peer: str, listener: Listener) -> None:
+    def __init__(self, socket: Any, peer: str, listener: Listener, wire: Wire | None = None) -> None:
         self._socket = socket
+        self._wire = wire or PlainWire(socket)
         self._something_to_send = hub.Event()
         self._in_turn = False  # messages are handled: the writer is woken at the end
         self._is_sending = False  # the writer is, and the socket takes no more
+        self._is_told = False  # why the connection ends: it may still have to read that
         self._was_master_at = -math.inf
         socket.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         super().__init__(listener, peer, self._wake_writer)
 
     def serve(self) -> None:
         """From its first byte to its last."""
-        writer = hub.spawn(self._write_all)
+        writer = None
         try:
+            self._begin()
+            writer = hub.spawn(self._write_all)
             self._read_all()
+        except Refused as refused:
+            self._refuse(refused)
         except BadMessage as error:
             self._close_as_bad(error)
         except OSError as error:
@@ -59,8 +64,22 @@ class Channel(Connection):
         try:
             self._read_rest()
         finally:
-            hub.kill(writer)
+            if writer:
+                hub.kill(writer)
+            self._wire.end()
             self._socket.close()
+
+    def _begin(self) -> None:
+        """What the wire does first, within ``HANDSHAKE_S`` (``tick``)."""
+        self.owed = self._wire.begins_with or self.owed
+        self._wire.begin()
+        self.owed, self.certificate = Connection.owed, self._wire.certificate
+
+    def _refuse(self, refused: Refused) -> None:
+        """It has been told why, as far as that was possible."""
+        self.drop_all()
+        self.close(refused.reason, refused.kind)
+        self._is_told = True
 
     def release(self) -> None:
         self._was_master_at = time.monotonic()
@@ -101,8 +120,7 @@ class Channel(Connection):
 
     def _read_all(self) -> None:
         while not self.is_closed:
-            trampoline(self._socket, read=True)  # other green threads run, also if there is something to read already
-            data = self._socket.recv(READ_SIZE)
+            data = self._wire.receive()
             if not data:
                 self.close("it has closed the connection")
             self.receive(data)
@@ -119,7 +137,7 @@ class Channel(Connection):
             self._send_now()
         finally:
             self._in_turn = False
-            if self.unsent or self.is_closed:
+            if self.unsent or self._wire.owes or self.is_closed:
                 self._something_to_send.set()
         return more
 
@@ -127,7 +145,7 @@ class Channel(Connection):
         """As much as the socket takes without waiting."""
         if self.unsent and not self._is_sending:
             try:
-                self.sent(self._socket.fd.send(self.next_to_send(WRITE_SIZE)))
+                self.sent(self._wire.send_now(self.next_to_send(WRITE_SIZE)))
             except BlockingIOError:
                 self.sent(0)
 
@@ -138,7 +156,7 @@ class Channel(Connection):
     def _read_rest(self) -> None:
         """Until the writer has sent the reason for the end; whatever the other end sends is ignored."""
         with suppress(OSError):
-            while self.unsent and self._socket.recv(READ_SIZE):
+            while (self.unsent or self._is_told) and self._socket.recv(READ_SIZE):
                 hub.sleep(0)
 
     def _write_all(self) -> None:
@@ -149,14 +167,15 @@ class Channel(Connection):
                 self._something_to_send.clear()
             to_be_read = bool(self.unsent)
             self._flush()
+            self._wire.end()
             self._socket.shutdown(sockets.SHUT_WR if to_be_read else sockets.SHUT_RDWR)
         except OSError as error:
             self.unsent.clear()
             self.close(f"connection lost: {error.strerror or error}", "lost")
 
     def _flush(self) -> None:
-        while self.unsent:
+        while self.unsent or self._wire.owes:
             self._is_sending = True
-            sent = self._socket.send(self.next_to_send(WRITE_SIZE))
+            sent = self._wire.send(self.next_to_send(WRITE_SIZE))
             self._is_sending = False
             self.sent(sent)

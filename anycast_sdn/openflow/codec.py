@@ -10,8 +10,9 @@ Rules are placed in the switch's tables by its layout.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any, cast
 
 from os_ken.ofproto import nicira_ext
@@ -19,7 +20,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import connections, entries, nicira, oxm
+from anycast_sdn.openflow import connections, entries, nicira, oxm, transactions
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.packing import Packer
 from anycast_sdn.openflow.requests import RulesRequest
@@ -83,7 +84,8 @@ class Encoder:
         """All messages as one run of bytes; ``datapath`` hands out the transaction ids."""
         put = self._put
         return b"".join([
-            put(message) if isinstance(message, PutBinding) else self._encode(datapath, message) for message in messages
+            put(message) if isinstance(message, PutBinding) else self._encode(datapath, message)
+            for message in self._layout.with_groups(messages)
         ])  # fmt: skip
 
     def _encode(self, datapath: Any, message: Message) -> bytes:
@@ -94,12 +96,14 @@ class Encoder:
         if isinstance(message, RemoveBinding):
             return self._remove(message.put)
         if isinstance(message, AddFlow):
-            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _next_xid(datapath))
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_ADD, _xid_of(datapath, message.rule))
         if isinstance(message, DeleteFlow):
-            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, _next_xid(datapath))
+            xid = _xid_of(datapath, message.rule)
+            return PACKER.flow_mod(self._on_switch(message.rule), ofp.OFPFC_DELETE_STRICT, xid)
         if isinstance(message, SetGroup):
             command = ofp.OFPGC_MODIFY if message.exists else ofp.OFPGC_ADD
-            return PACKER.group_mod(self._layout.group_on_switch(message.group), command, _next_xid(datapath))
+            xid = transactions.of_group(message.group.number, _next_xid(datapath))
+            return PACKER.group_mod(self._layout.group_on_switch(message.group), command, xid)
         if isinstance(message, DeleteCookie):
             return b"".join((_DELETE_COOKIE[:8], message.cookie.to_bytes(8, "big"), _DELETE_COOKIE[16:]))
         if isinstance(message, EndConnection):
@@ -126,10 +130,12 @@ class Encoder:
         return serialised(_VERSION_ONLY, message)
 
 
-@cache
 def encoder(layout: Layout) -> Encoder:
-    """The encoder of this layout, the same for all its switches: templates are made once."""
-    return Encoder(layout)
+    """The encoder of this layout.  Where it is the same for all its switches, templates are made once."""
+    return Encoder(layout) if layout.names_next_hops else _common_encoder(layout)
+
+
+_common_encoder = cache(Encoder)
 
 
 def _end_connection(message: EndConnection, xid: int) -> bytes:
@@ -155,6 +161,10 @@ def _next_xid(datapath: Any) -> int:
     numbered = _Numbered()
     datapath.set_xid(numbered)
     return numbered.xid
+
+
+def _xid_of(datapath: Any, rule: FlowRule) -> int:
+    return transactions.of_rule(rule.cookie, _next_xid(datapath))
 
 
 def _delete_everything(datapath: Any) -> tuple[Any, Any]:
@@ -199,7 +209,8 @@ def _build(datapath: Any, message: Message) -> Any:
                 parser.OFPBucket(bucket.weight, ofp.OFPP_ANY, ofp.OFPG_ANY, _actions(bucket.actions))
                 for bucket in group.buckets
             ]
-            return parser.OFPGroupMod(datapath, command, ofp.OFPGT_SELECT, group.number, buckets)
+            kind = ofp.OFPGT_INDIRECT if group.indirect else ofp.OFPGT_SELECT
+            return parser.OFPGroupMod(datapath, command, kind, group.number, buckets)
         case DeleteGroup(number):
             return parser.OFPGroupMod(datapath, ofp.OFPGC_DELETE, ofp.OFPGT_SELECT, number, [])
         case SetMeter(meter, exists):
@@ -357,9 +368,18 @@ _DELETE_COOKIE = _delete_cookie_without_xid()
 # ------------------------------------------------------------------------------ requests
 
 
-def flow_stats_request(datapath: Any, table: int = ofp.OFPTT_ALL, cookie: int = 0, mask: int = 0) -> Any:
-    """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``."""
-    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask)
+def flow_stats_request(
+    datapath: Any,
+    table: int = ofp.OFPTT_ALL,
+    cookie: int = 0,
+    mask: int = 0,
+    fields: Mapping[str, object] = MappingProxyType({}),
+) -> Any:
+    """All rules, or those of one of the switch's tables whose cookie equals ``cookie`` under ``mask``, and that match
+    these ``fields``, and perhaps others.
+    """
+    matched = parser.OFPMatch(**fields)
+    return parser.OFPFlowStatsRequest(datapath, 0, table, ofp.OFPP_ANY, ofp.OFPG_ANY, cookie, mask, matched)
 
 
 def rules_request(switch: Any, request: RulesRequest) -> Any:
@@ -385,6 +405,14 @@ def meter_request(datapath: Any) -> Any:
 
 def meter_features_request(datapath: Any) -> Any:
     return parser.OFPMeterFeaturesStatsRequest(datapath)
+
+
+def table_features_request(datapath: Any) -> Any:
+    return parser.OFPTableFeaturesStatsRequest(datapath, 0)
+
+
+def group_features_request(datapath: Any) -> Any:
+    return parser.OFPGroupFeaturesStatsRequest(datapath, 0)
 
 
 def port_request(datapath: Any) -> Any:

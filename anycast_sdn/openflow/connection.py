@@ -8,12 +8,11 @@ The rules that it keeps:
   No message that comes before a switch is admitted has an effect outside its connection.
 - Every length is checked before anything is read; an answer is accepted only to a request that was sent, and its
   size is bounded.  Anything else is a BadMessage, which ends this connection and affects no other.
-- Each request has a deadline (``pending``).
+- Each request has a deadline (``pending``).  A connection that has ended keeps nothing: neither bytes nor callbacks.
 - All messages to the switch pass ``send`` or ``try_out``, or are questions, which change nothing.  While another
   controller is its master (``become_slave``), what would change something is dropped here.
 - The switch refuses what a former master sends, but for the end of a connection (Open vSwitch 3.1).  So before that it
   is asked who its master is, and all else waits behind.
-- A connection that has ended keeps nothing: neither bytes nor callbacks.
 
 ``listener.identified`` decides, at once or later, whether a switch is admitted.  Messages are written by
 ``codec``; what switches send is parsed by ``decoding`` and here, never by OS-Ken.
@@ -31,25 +30,31 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto import ofproto_v1_3_parser as parser
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
 
-from anycast_sdn.openflow import codec, decoding, fragments, passed_on
+from anycast_sdn.openflow import codec, decoding, passed_on, transactions
+from anycast_sdn.openflow.adapting import Adapting
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.echoes import Echoes
+from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.flow_monitor import Monitors
-from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.layout import FIVE_TABLES
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.listener import Listener
 from anycast_sdn.openflow.outgoing import Outgoing
 from anycast_sdn.openflow.pending import (
-    Bounced,
     PartOfReply,
     Pending,
     ProbeResult,
     Reply,
+    Reported,
     RoleReply,
     RoleResult,
+    TakesPacket,
     TrialResult,
 )
+from anycast_sdn.openflow.refusal import Refusal, refusal
 from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
 from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State, not_now
+from anycast_sdn.trust.certificate import Certificate
 
 LOG = logging.getLogger(__name__)
 
@@ -62,12 +67,16 @@ HELLO_XID = 0x01010101  # fixed, and text: Mininet reads the first bytes of a co
 VERSIONS = range(4, 7)  # in HELLO without a bitmap: those with which OpenFlow 1.3 can be agreed on
 
 _HEADER = struct.Struct("!BBHI")
+_XID_AT = 4
 _ERROR = struct.Struct("!HH")
 _ROLE = struct.Struct("!I4xQ")  # role, generation
 
 
-class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
+class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
     """``peer``: the other end's address, for the log.  ``wake``: is called when there is something to send."""
+
+    owed = "sent its datapath id"  # what has to be done within ``HANDSHAKE_S``
+    certificate: Certificate | None = None  # the other end's, verified; None: it has not shown one
 
     def __init__(self, listener: Listener, peer: str, wake: Callable[[], None]) -> None:
         ProtocolDesc.__init__(self, codec.OPENFLOW_VERSION)
@@ -76,12 +85,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         self.state = State.HELLO
         self.id = 0  # the datapath id, once it is known
         self.label = ""  # the name of an admitted switch in the network file
-        self.reason = ""  # why the connection has ended, in words …
-        self.kind = ""  # … and the kind of end that the log counts it as
+        self.reason = self.kind = ""  # why the connection has ended, in words, and the kind that the log counts it as
         self.is_master = True  # or another controller is
         self.session = 0  # grows with each ``become_slave``: what was begun before has no effect any more
-        self.layout: Layout = FIVE_TABLES
-        self._encode = codec.encoder(self.layout).encode
+        self.tables = 0  # how many the switch says that it has; 0: it has not said
+        Adapting.__init__(self, FIVE_TABLES)
         self._listener = listener
         self._wake = wake
         self._xid, self._age = 0, 0.0
@@ -120,13 +128,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     # ---------------------------------------------------------------- states
 
-    def admit(self, label: str, layout: Layout = FIVE_TABLES) -> None:
-        """Accept its identity: from now on its messages are passed on.  ``layout``: the switch's."""
+    def admit(self, label: str, keeps_ttl: bool = False) -> None:
+        """Accept its identity: from now on its messages are passed on.  ``keeps_ttl``: see ``Features``."""
         assert self.state is State.IDENTIFIED
         self.state = State.ADMITTED
-        self.label = label
-        self.layout = layout
-        self._encode = codec.encoder(layout).encode
+        self.label, self.keeps_ttl = label, keeps_ttl
 
     def close(self, reason: str, kind: str = "") -> None:
         """End the connection.  What is ``unsent`` may still be sent."""
@@ -148,7 +154,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         if self.awaits_admission:
             self._age += passed
             if self._age >= HANDSHAKE_S:
-                self.close(f"it has not sent its datapath id within {HANDSHAKE_S:.0f} s", "handshake")
+                self.close(f"it has not {self.owed} within {HANDSHAKE_S:.0f} s", "handshake")
         elif self.is_admitted and not self._echoes.tick(passed, self._send_echo):
             self.close("it does not answer echo requests")
         if not self.is_closed:
@@ -158,6 +164,11 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def owes_answer(self) -> bool:
         """Has it not answered an echo request in time?"""
         return self.is_admitted and self._echoes.are_owed
+
+    @property
+    def is_silent(self) -> bool:
+        """As ``owes_answer``, after the shortest time."""
+        return self.is_admitted and self._echoes.are_awaited
 
     def doubt(self, unheard: bool) -> None:
         """Something that it had to send or report has not come.  ``unheard``: nothing of what it had to."""
@@ -219,9 +230,9 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
         What was queued is dropped, questions are not waited for, and what was to be done ``later`` is not done.
         """
-        self.is_master = False
-        self._pass_on = None
+        self.is_master, self._pass_on = False, None
         self.session += 1
+        self.layout.forget()
         self._pending.forget()
         return self.drop_writes()
 
@@ -245,7 +256,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         return xid
 
     def _next_xid(self) -> int:
-        self._xid = self._xid % (codec.TICKET - 1) + 1  # never 0: rules and packets without an id of their own have it
+        self._xid = self._xid % transactions.MOST + 1  # never 0: packets without an id of their own have it
         return self._xid
 
     def _send_echo(self) -> int:
@@ -272,7 +283,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         if self.is_closed:
             return
         self._pending.ask(request.xid, request.type, part)
-        self._queue(data)
+        self._queue(self.as_asked(request.type, data))
 
     def ask_or_do_without(self, kind: int, body: bytes) -> int:
         xid = self._next_xid()
@@ -282,22 +293,35 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
 
     def try_out(self, message: Message, result: TrialResult) -> None:
         """Send a message; ``result`` is called with whether the switch supports it."""
-        if not self.is_master:
-            return
-        attempt = self._encode(self, [message])
-        barrier = parser.OFPBarrierRequest(self)
-        end = codec.serialised(self, barrier)
-        if self.is_closed:
-            return
-        self._pending.try_out(_HEADER.unpack_from(attempt)[3], barrier.xid, result)
-        self._queue(attempt + end)
+        self.try_all([(message, result)])
 
-    def bounce(self, back: Bounced) -> None:
-        """Send the fragment that the switch is to send back; ``back`` is called with what it has made of that."""
-        if not self.is_master:
+    def try_all(self, attempts: Iterable[tuple[Message, TrialResult]]) -> None:
+        """As ``try_out``, with one barrier behind them all."""
+        if not self.is_master or self.is_closed:
             return
-        self._pending.bounce(back)
-        self.send([fragments.QUESTION])
+        results: dict[int, TrialResult] = {}
+        written = []
+        for message, result in attempts:
+            attempt, xid = self._encode(self, [message]), self._next_xid()
+            written.append(attempt[:_XID_AT] + xid.to_bytes(4, "big") + attempt[_HEADER.size :])
+            results[xid] = result
+        barrier = parser.OFPBarrierRequest(self)
+        written.append(codec.serialised(self, barrier))
+        self._pending.try_out(results, barrier.xid)
+        self._queue(b"".join(written))
+
+    def await_report(self, cookie: int, report: Reported) -> None:
+        """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""
+        if self.is_master and not self.is_closed:
+            self._pending.await_report(cookie, report)
+
+    def await_packets(self, takes: TakesPacket, over: Callable[[], None], seconds: float) -> None:
+        """``takes`` is asked for each packet that the switch sends up; after so many seconds ``over`` is called."""
+        if self.is_master and not self.is_closed:
+            self._pending.await_packets(takes, over, seconds)
+
+    def await_no_packets(self) -> None:
+        self._pending.await_no_packets()
 
     def ask_role(self, role: int, generation: int, answer: RoleResult) -> None:
         """Ask to be the switch's master or slave; ``answer`` is called with what it says."""
@@ -400,6 +424,8 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
     def _features(self, body: bytes) -> None:
         features = decoding.decode_features(body)
         self.id = self._pending.dpid = features.dpid
+        self.tables = features.tables
+        self.use_layout(suited(features.tables))
         self.state = State.IDENTIFIED
         if features.auxiliary:
             self.close(f"switch {self.id:016x}: auxiliary connections are not served", f"auxiliary {self.id}")
@@ -413,15 +439,19 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             if kind == ofp.OFPT_FLOW_REMOVED:
                 self._listener.rule_of_others_removed(self.id, body)
         elif kind == ofp.OFPT_PACKET_IN:
+            body = self.restored(kind, body)
             message = decoding.decode_packet_in(body)
-            if self._pending.awaits_bounce and fragments.is_answer(message.in_port, message.frame):
-                self._pending.bounced(message.frame)
+            if self._pending.is_awaited(message.in_port, message.frame):
+                pass
             elif decoding.is_expired(body):
                 self._listener.ttl_expired(self.id, message)
             else:
                 self._listener.packet_in(self.id, message)
         elif kind == ofp.OFPT_FLOW_REMOVED:
-            self._listener.rule_removed(self.id, *decoding.decode_flow_removed(body))
+            removed = decoding.decode_flow_removed(self.restored(kind, body))
+            self._pending.removed(removed[0])
+            self.note_removed(removed[0])
+            self._listener.rule_removed(self.id, *removed)
         else:
             self._listener.port_changed(self.id, *decoding.decode_port_status(body))
 
@@ -452,7 +482,7 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
             if cookies and self.is_master:
                 self._listener.rules_modified(self.id, cookies)
         else:
-            self._pending.answer(xid, body)
+            self._pending.answer(xid, self.restored(ofp.OFPT_MULTIPART_REPLY, body))
             # Replies to echo requests queue behind a long answer: while its parts arrive, the switch is alive.
             self._echoes.clear()
 
@@ -467,28 +497,23 @@ class Connection(ProtocolDesc, Outgoing):  # type: ignore[misc]
         elif (kind, code) == _IS_SLAVE and self._has_role:
             self._listener.is_slave(self.id)
         elif self._pending.concerns(xid):
-            self._pending.error(xid, decoding.means_unsupported(kind, code))
+            self._pending.error(xid, decoding.means_unsupported(kind, code), error_words(kind, code))
         elif not self.is_master:
             pass  # it is about what was sent before
-        elif len(quoted) >= 16 and quoted[1] in _MODS:
-            full = (kind, code) in _FULL
-            reason = "table full" if full else f"error type {kind} code {code}"
-            cookie = int.from_bytes(quoted[8:16], "big") if quoted[1] == ofp.OFPT_FLOW_MOD else 0
-            self._listener.rule_refused(self.id, cookie, full, reason)
-            if quoted[1] == ofp.OFPT_GROUP_MOD and decoding.concerns_buckets(kind, code):
-                self._listener.group_refused(self.id, int.from_bytes(quoted[12:16], "big"))
+        elif refused := refusal(xid, kind, code, quoted):
+            self._refused(kind, code, refused)
+
+    def _refused(self, kind: int, code: int, refused: Refusal) -> None:
+        if refused.changes:
+            self._listener.rule_refused(self.id, refused.cookie, refused.full, refused.reason)
+            if refused.group is not None:
+                self._listener.group_refused(self.id, refused.group)
         elif (kind, code) not in self._refusals and len(self._refusals) < MOST_REFUSALS:
             self._refusals.add((kind, code))  # only once: each packet may cause one
-            self._listener.message_refused(self.id, f"type {kind} code {code}, {quoted[:64].hex()}")
+            self._listener.message_refused(self.id, refused.reason)
 
 
-_MODS = frozenset((ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_METER_MOD))
 _CHANGE_NOTHING = (Barrier, ReportExpired)
-_FULL = frozenset((
-    (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
-    (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
-    (ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
-))  # fmt: skip
 _STALE = (ofp.OFPET_ROLE_REQUEST_FAILED, ofp.OFPRRFC_STALE)
 _IS_SLAVE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_IS_SLAVE)
 _EVENTS = frozenset((ofp.OFPT_PACKET_IN, ofp.OFPT_FLOW_REMOVED, ofp.OFPT_PORT_STATUS))

@@ -7,7 +7,7 @@ dump.  Whatever is malformed raises ``BadMessage``; nothing else is raised.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -282,12 +282,22 @@ def decode_counters(body: bytes, request: RulesRequest) -> list[tuple[int, int]]
 
 
 def decode_groups(body: bytes, layout: Layout) -> list[GroupRule]:
-    """All groups.  One that is not a select group gets no buckets, and so equals none of ours."""
+    """Those of the pipeline, as ``decode_held_groups``."""
+    return logical_groups(decode_held_groups(body), layout)
+
+
+def logical_groups(held: Iterable[GroupRule], layout: Layout) -> list[GroupRule]:
+    return [group for each in held if (group := layout.logical_group(each))]
+
+
+def decode_held_groups(body: bytes) -> list[GroupRule]:
+    """As the switch holds them.  One that is of another type than ours gets no buckets, and so equals none of ours."""
     groups = []
     for entry in _elements(body, _GROUP.size):
         _, kind, number = entry.take(_GROUP)
-        buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if kind == ofp.OFPGT_SELECT else []
-        groups.append(layout.logical_group(GroupRule(number, tuple(buckets))))
+        indirect = kind == ofp.OFPGT_INDIRECT
+        buckets = [*map(_bucket, _pieces(entry, _BUCKET.size))] if indirect or kind == ofp.OFPGT_SELECT else []
+        groups.append(GroupRule(number, tuple(buckets), indirect))
     return groups
 
 
@@ -399,6 +409,11 @@ def _match(reader: _Reader) -> Iterator[tuple[str, Any, Any]]:
     reader.bytes(-length % 8)
     while oxms:
         yield _oxm(oxms)
+
+
+def match_at(data: bytes, at: int) -> Match:
+    """The ofp_match that begins there."""
+    return _conditions(_Reader(data, at))
 
 
 def _conditions(reader: _Reader) -> Match:

@@ -33,6 +33,11 @@ class Echoes:
         return bool(self._unanswered) and self._owed_s >= OWED_S
 
     @property
+    def are_awaited(self) -> bool:
+        """For at least one tick."""
+        return bool(self._unanswered) and self._owed_s > 0.0
+
+    @property
     def seem_gone(self) -> bool:
         """Nothing has come from the switch for long, though it was asked."""
         return bool(self._unanswered) and min(self._owed_s, self._quiet_s) >= GONE_S

@@ -160,6 +160,12 @@ def ingress(
                 yield rule_of(Kind.WRONG_SOURCE, in_port, eth_type(v6))
 
 
+def closed(ports: Iterable[int]) -> Iterator[FlowRule]:
+    """Table 0: nothing may enter by these (``one_table``)."""
+    for port in ports:
+        yield rule_of(Kind.WRONG_SOURCE, Field("in_port", port))
+
+
 # ------------------------------------------------------------------------------ client edge
 
 
@@ -333,6 +339,14 @@ def _set(end: str, address: Address) -> SetField:
 def service(prefix: Prefix, group: int) -> FlowRule:
     """Table 2: ANY/n is captured by the select group of its servers here (M9)."""
     return rule_of(Kind.SERVICE, eth_type(prefix.is_v6), destination_in(prefix), actions=(ToGroup(group),))
+
+
+def service_alone(
+    prefix: Prefix, server: Address, own_mac: bytes, host: Neighbour | None, hairpin: bool = False
+) -> FlowRule:
+    """Table 2: ANY/n is captured for this server, instead of a group.  See ``bucket``."""
+    actions = bucket(server, own_mac, host, hairpin).actions
+    return rule_of(Kind.SERVICE_ALONE, eth_type(prefix.is_v6), destination_in(prefix), actions=actions)
 
 
 def service_fragments(

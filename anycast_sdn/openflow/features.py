@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from anycast_sdn.openflow.abilities import TTL, Lack
+from anycast_sdn.openflow.sizes import NOT_SAID, Sizes
+
 
 @dataclass(frozen=True, slots=True)
 class Features:
@@ -23,6 +26,26 @@ class Features:
     connections: bool = True  # its connection tracker translates, labels and forgets single connections
     gateway_answers: bool = True  # it can make the answer of ARP and of neighbour solicitations
     open_vswitch: bool = True  # by its own description; others are never sent Open vSwitch's extensions
+    # Without these there is a fall-back, see ``fallbacks``:
+    idle_timeouts: bool = True  # rules can have one
+    report_flag: bool = True  # rules can ask for a report of their removal …
+    removed_reports: bool = True  # … and the switch sends it
+    keeps_ttl: bool = False  # so says the network file: it is sent no rules that decrement the TTL
+    table_output: bool = True  # it takes packets that are to go through its tables
+    expired_reports: bool = True  # it can be asked to report packets whose TTL expires
+    cookies: bool = True  # it keeps those of its rules
+    lacks: tuple[Lack, ...] = ()  # what the roles need of every switch, and this one has refused
+    untried: tuple[Lack, ...] = ()  # what it may have: it had no room to try that, for example
+    confirmed: bool = True  # it has confirmed what was tried; otherwise it only has not refused it
+    unshown: str = ""  # why nothing, or not all, was tried with packets; "": it was
+    tables: int = 0  # how many it says that it has; 0: it has not said
+    sizes: Sizes = NOT_SAID  # for how many rules and groups it says that it has room
+    description: tuple[str, ...] = ()  # OFPMP_DESC: manufacturer, hardware, software, serial number, datapath
+
+    @property
+    def lacking(self) -> tuple[Lack, ...]:
+        """The lacks that matter as the network file has it."""
+        return tuple(lack for lack in self.lacks if lack.ability not in TTL) if self.keeps_ttl else self.lacks
 
     @property
     def spoils_fragments(self) -> bool:

@@ -36,12 +36,14 @@ of the connection tracker.  That costs no switch a table: only Open vSwitch has 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
+from anycast_sdn.core.model import Address
 from anycast_sdn.openflow.row import Table
-from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Resubmit, Track, Unread, one_object
+from anycast_sdn.openflow.rules import Action, FlowRule, GroupRule, Message, Resubmit, Track, Unread, one_object
 
 
 class Layout(Protocol):
@@ -59,15 +61,53 @@ class Layout(Protocol):
     def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
         """As ``on_switch``."""
 
-    def logical_group(self, group: GroupRule) -> GroupRule:
-        """As ``logical``."""
+    def logical_group(self, group: GroupRule) -> GroupRule | None:
+        """As ``logical``; None: one that only the layout needs."""
 
     def logical(self, rule: FlowRule) -> FlowRule:
         """A rule as a switch holds it → the pipeline's; one that ``on_switch`` never returns equals none of ours."""
 
+    def of_switch(self) -> Layout:
+        """The layout of one connection: an object of its own where it has to know what the switch holds."""
 
-class Separate:
+    @property
+    def names_next_hops(self) -> bool:
+        """Do rules of bindings name a group of their destination's next hop, instead of leading to the routes?"""
+
+    def with_groups(self, messages: Iterable[Message]) -> Iterable[Message]:
+        """These messages, and those for the groups that the rules on the switch need besides the pipeline's."""
+
+    @property
+    def groups(self) -> Mapping[int, GroupRule]:
+        """Those that the switch holds besides the pipeline's."""
+
+    @property
+    def next_hops(self) -> Mapping[Address, GroupRule]:
+        """Those of them that rules of bindings name, by destination, as the switch should hold them."""
+
+    def forget(self) -> None:
+        """What the switch holds is no longer known: it is read anew."""
+
+
+class _Stateless:
+    """What there is to know of a rule is in the rule."""
+
+    names_next_hops = False
+    groups: Mapping[int, GroupRule] = MappingProxyType({})
+    next_hops: Mapping[Address, GroupRule] = MappingProxyType({})
+
+    def with_groups(self, messages: Iterable[Message]) -> Iterable[Message]:
+        return messages
+
+    def forget(self) -> None:
+        pass
+
+
+class Separate(_Stateless):
     """Each logical table is a table of the switch, with the same number."""
+
+    def of_switch(self) -> Layout:
+        return self
 
     def table(self, logical: int) -> int:
         return logical
@@ -88,9 +128,8 @@ class Separate:
         return group
 
 
-_FIRST = 4096  # added to the first table's priorities, which like all of the pipeline's are lower than this
-_SECOND = 1  # added to the second table's priorities: below them there is room for the first one's "anything else"
-_ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
+_STEP = 4096  # all of the pipeline's priorities are lower than this
+ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
 _TRACKED_OUTWARD = (Table.TRACK_OUT, Table.TRACKED_OUT)
 _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a rule of ours may be found nevertheless
 
@@ -98,22 +137,23 @@ _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a
 class _Place(NamedTuple):
     table: int  # the switch's
     raised: int = 0  # what is added to priorities
-    shadowed: bool = False  # no packet matches its rule for anything else, which lies below the second table's
+    shadow: int | None = None  # the priority of its rule for anything else, which no packet matches; None: one like all
 
 
-class Shared:
-    """``carried``: for each table of the switch, in order, the logical table or the two that it carries."""
+class Shared(_Stateless):
+    """``carried``: for each table of the switch, in order, the logical tables that it carries."""
 
     def __init__(self, *carried: tuple[Table, ...]) -> None:
         self._carried = carried
         self._places: dict[int, _Place] = {}
         for number, tables in enumerate(carried):
-            if len(tables) == 1:
-                self._places[tables[0]] = _Place(number)
-            else:
-                first, second = tables
-                self._places[first] = _Place(number, _FIRST, shadowed=True)
-                self._places[second] = _Place(number, _SECOND)
+            last = len(tables) - 1
+            for index, table in enumerate(tables[:-1]):
+                self._places[table] = _Place(number, (last - index) * _STEP, shadow=index)
+            self._places[tables[-1]] = _Place(number, last)  # below, there is room for the shadows
+
+    def of_switch(self) -> Layout:
+        return self
 
     def table(self, logical: int) -> int:
         return self._places[logical].table if logical in self._places else logical - _ELSEWHERE
@@ -122,21 +162,26 @@ class Shared:
         place = self._places.get(rule.table)
         if place is None:
             return replace(rule, table=rule.table - _ELSEWHERE)
-        table, raised, shadowed = place
-        if shadowed and rule.priority == _ANYTHING_ELSE:
-            return replace(rule, table=table, goto=None)
+        table, raised, shadow = place
+        if shadow is not None and rule.priority == ANYTHING_ELSE:
+            return replace(rule, table=table, priority=shadow, goto=None)
         return replace(
             rule,
             table=table,
             priority=rule.priority + raised,
             actions=self.actions_on_switch(rule.actions),
-            goto=None if rule.goto is None else self.table(rule.goto),
+            goto=self._goto(table, rule.goto),
         )
+
+    def _goto(self, table: int, logical: int | None) -> int | None:
+        """None also where the next table is the same one (``next_hops``)."""
+        to = None if logical is None else self.table(logical)
+        return None if to == table else to
 
     def group_on_switch(self, group: GroupRule) -> GroupRule:
         return _with_actions(group, self.actions_on_switch)
 
-    def logical_group(self, group: GroupRule) -> GroupRule:
+    def logical_group(self, group: GroupRule) -> GroupRule | None:
         return _with_actions(group, lambda actions: self._read(actions, Table.SERVICE))
 
     def actions_on_switch(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
@@ -150,15 +195,14 @@ class Shared:
     def logical(self, rule: FlowRule) -> FlowRule:
         if rule.table >= len(self._carried):
             return replace(rule, table=rule.table + _ELSEWHERE)
-        first, *others = self._carried[rule.table]
-        if not others:
-            return self._onward(rule, first, rule.priority)
-        if rule.priority > _FIRST:
-            return self._onward(rule, first, rule.priority - _FIRST)
-        if rule.priority >= _SECOND:
-            return self._onward(rule, others[0], rule.priority - _SECOND)
-        found = replace(rule, table=first, goto=Table(first + 1))
-        return found if rule.goto is None else replace(found, actions=(Unread(),))
+        tables = self._carried[rule.table]
+        last = len(tables) - 1
+        if rule.priority < last:
+            found = replace(rule, table=tables[rule.priority], priority=ANYTHING_ELSE)
+            found = replace(found, goto=Table(found.table + 1))
+            return found if rule.goto is None else replace(found, actions=(Unread(),))
+        above = min((rule.priority - 1) // _STEP, last) if last else 0
+        return self._onward(rule, tables[last - above], rule.priority - (above * _STEP or last))
 
     def _onward(self, rule: FlowRule, table: Table, priority: int) -> FlowRule:
         """The rule in this logical table; its goto leads to the next logical table that is carried there."""

@@ -63,11 +63,11 @@ class Packer:
         ))  # fmt: skip
 
     def group_mod(self, group: GroupRule, command: int, xid: int) -> bytes:
-        """Of a select group."""
         different = {id(bucket): bucket for bucket in group.buckets}
         packed = {key: self._bucket(bucket) for key, bucket in different.items()}
         buckets = b"".join([packed[id(bucket)] for bucket in group.buckets])
-        body = _GROUP_MOD.pack(command, ofp.OFPGT_SELECT, group.number) + buckets
+        kind = ofp.OFPGT_INDIRECT if group.indirect else ofp.OFPGT_SELECT
+        body = _GROUP_MOD.pack(command, kind, group.number) + buckets
         return _HEADER.pack(_VERSION, ofp.OFPT_GROUP_MOD, _HEADER.size + len(body), xid) + body
 
     def _bucket(self, bucket: Bucket) -> bytes:

@@ -1,13 +1,15 @@
 """Pending: the questions, trials and probes that one switch has not answered yet, each with a deadline.
 
 - A question is a multipart request.  Its answer comes in parts and is limited in size; each part gives it new time.
-- A trial is a message that the switch may or may not support, with a barrier behind it: an error refuses it, the
-  barrier's reply without one accepts it.
+- A trial is a message that the switch may or may not support, with a barrier behind it, or behind several of them: an
+  error refuses it, the barrier's reply without one accepts it.
 - A probe is an echo request: does the switch still answer?
-- A bounce is a packet that the switch is to send back.
+- Packets are awaited that the switch is to send back.
+- A report is that of the removal of a rule which is deleted to see whether the switch sends it.
 
 What is not answered in time counts as refused, so that the dialogue goes on; its name is in ``unanswered`` until
-the switch answers one of its kind.  Nothing is sent from here; everything is identified by its transaction id.
+the switch answers one of its kind, but for hints.  Nothing is sent from here; everything is identified by its
+transaction id.
 """
 
 from __future__ import annotations
@@ -23,20 +25,24 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.openflow.decoding import BadMessage
 
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
+TRIAL_S = 0.02  # more for each message that is tried: hardware may write 50 rules a second
 PROBE_S = 2.0
-BOUNCE_S = 1.0
+REPORT_S = ANSWER_S  # a switch that is late with all else is with this
 PART = 64  # bytes that are added to the size of each part, so that their number is bounded as well
 LATE_ANSWERS = 256  # questions past their deadline whose answers are still accepted, and ignored
 
 MULTIPART = struct.Struct("!HH4x")  # kind, flags
 _MORE = 1  # OFPMPF_REPLY_MORE
-_TRIAL = "confirmation"  # the name of what is asked with a trial
+CONFIRMATION = "confirmation"  # the name of what is asked with a trial
 
 Reply = Callable[[bytes | None], None]  # a multipart reply's body; None when the switch refused, or did not answer
 PartOfReply = Callable[[bytes | None, bool], None]  # the same, message by message; True with the last one
-TrialResult = Callable[[bool | None], None]  # supported or not; None: unknown
+# Supported or not, None: unknown; and what the switch has answered, in words.
+TrialResult = Callable[[bool | None, str], None]
 ProbeResult = Callable[[bool], None]
-Bounced = Callable[[bytes | None], None]  # the packet as it came back; None: it did not
+Reported = Callable[[bool], None]  # has the removal of the rule been reported?
+# Is this packet, of this in_port, which the switch has sent up, one of those that are awaited?
+TakesPacket = Callable[[int, bytes], bool]
 
 
 class RoleReply(NamedTuple):
@@ -63,7 +69,10 @@ _SUBJECTS = {
     ofp.OFPMP_METER_CONFIG: Subject("meters", 1 << 23),
     ofp.OFPMP_METER_FEATURES: Subject("meter features", 1 << 8),
     ofp.OFPMP_PORT_DESC: Subject("ports", 1 << 23),
+    ofp.OFPMP_TABLE_FEATURES: Subject("table features", 1 << 23),
+    ofp.OFPMP_GROUP_FEATURES: Subject("group features", 1 << 8),
 }
+_HINTS = frozenset(("table features", "group features"))  # nothing depends on the answer
 
 
 @dataclass(slots=True)
@@ -96,8 +105,15 @@ class _Role(_Waiting):
 
 
 @dataclass(slots=True)
-class _Bounce(_Waiting):
-    act: Bounced
+class _Packets(_Waiting):
+    takes: TakesPacket
+    over: Callable[[], None]
+
+
+@dataclass(slots=True)
+class _Report(_Waiting):
+    act: Reported
+    cookie: int
 
 
 class Pending:
@@ -111,17 +127,20 @@ class Pending:
         self._roles: dict[int, _Role] = {}
         self._questions: dict[int, _Question] = {}
         self._trials: dict[int, _Trial] = {}  # by the transaction id of what is tried
-        self._barriers: dict[int, int] = {}  # of a barrier → of what is tried before it
-        self._bounce: _Bounce | None = None
+        self._barriers: dict[int, tuple[int, ...]] = {}  # of a barrier → of what is tried before it
+        self._packets: _Packets | None = None
+        self._report: _Report | None = None
         self._late: deque[int] = deque(maxlen=LATE_ANSWERS)
 
     def ask(self, xid: int, kind: int, part: PartOfReply) -> None:
         subject, most = _SUBJECTS.get(kind, Subject(f"type {kind}", 1 << 23))
         self._questions[xid] = _Question(ANSWER_S, part, kind, subject, most)
 
-    def try_out(self, xid: int, barrier: int, result: TrialResult) -> None:
-        self._trials[xid] = _Trial(ANSWER_S, result, barrier)
-        self._barriers[barrier] = xid
+    def try_out(self, attempts: Mapping[int, TrialResult], barrier: int) -> None:
+        """``attempts``: by the transaction ids of what is tried before this barrier."""
+        left = ANSWER_S + TRIAL_S * (len(attempts) - 1)
+        self._trials.update((xid, _Trial(left, result, barrier)) for xid, result in attempts.items())
+        self._barriers[barrier] = tuple(attempts)
 
     def probe(self, xid: int, answer: ProbeResult) -> None:
         self._probes[xid] = _Probe(PROBE_S, answer)
@@ -129,8 +148,15 @@ class Pending:
     def ask_role(self, xid: int, answer: RoleResult) -> None:
         self._roles[xid] = _Role(PROBE_S, answer)
 
-    def bounce(self, back: Bounced) -> None:
-        self._bounce = _Bounce(BOUNCE_S, back)
+    def await_packets(self, takes: TakesPacket, over: Callable[[], None], seconds: float) -> None:
+        """``takes`` is asked for each packet; ``over`` is called after so many seconds."""
+        self._packets = _Packets(seconds, takes, over)
+
+    def await_no_packets(self) -> None:
+        self._packets = None
+
+    def await_report(self, cookie: int, act: Reported) -> None:
+        self._report = _Report(REPORT_S, act, cookie)
 
     def ignore(self, xid: int) -> None:
         """Whatever the switch answers to this message is ignored."""
@@ -162,19 +188,21 @@ class Pending:
 
     def barrier(self, xid: int) -> None:
         """A barrier's reply: what was tried before it, and not refused, is supported."""
-        if trial := self._trials.pop(self._barriers.pop(xid, 0), None):
-            self._answered(_TRIAL)
-            trial.act(True)
+        for tried in self._barriers.pop(xid, ()):
+            if trial := self._trials.pop(tried, None):
+                self._answered(CONFIRMATION)
+                trial.act(True, "")
 
-    @property
-    def awaits_bounce(self) -> bool:
-        return self._bounce is not None
+    def is_awaited(self, in_port: int, frame: bytes) -> bool:
+        """Is a packet, which the switch has sent up, one of those that are awaited?  Then it is taken."""
+        return self._packets is not None and self._packets.takes(in_port, frame)
 
-    def bounced(self, frame: bytes | None) -> None:
-        """The packet has come back; None: it has not."""
-        bounce, self._bounce = self._bounce, None
-        if bounce:
-            bounce.act(frame)
+    def removed(self, cookie: int) -> None:
+        """The removal of a rule is reported."""
+        report = self._report
+        if report and report.cookie == cookie:
+            self._report = None
+            report.act(True)
 
     def is_probe(self, xid: int) -> bool:
         return xid in self._probes
@@ -195,8 +223,8 @@ class Pending:
         """Is this, or was it, the transaction id of a question or a trial?"""
         return xid in self._questions or xid in self._trials or xid in self._late
 
-    def error(self, xid: int, unsupported: bool) -> None:
-        """The switch refuses a question or a trial.
+    def error(self, xid: int, unsupported: bool, why: str = "") -> None:
+        """The switch refuses a question or a trial: ``why``, in words.
 
         ``unsupported``: because it lacks what was tried; otherwise that remains unknown.
         """
@@ -204,7 +232,7 @@ class Pending:
             self._answered(question.subject)
             question.act(None, True)
         elif trial := self._trials.pop(xid, None):
-            trial.act(False if unsupported else None)
+            trial.act(False if unsupported else None, why)
 
     # ---------------------------------------------------------------- deadlines
 
@@ -214,10 +242,12 @@ class Pending:
         for each in waiting:
             for one in each.values():
                 one.left -= passed
-        if self._bounce:
-            self._bounce.left -= passed
-            if self._bounce.left <= 0:
-                self.bounced(None)
+        if packets := self._packets:
+            packets.left -= passed
+            if packets.left <= 0:
+                self._packets = None
+                packets.over()
+        self._tick_report(passed)
         for xid in _overdue(self._probes):
             if probe := self._probes.pop(xid, None):  # a callback may end the connection, and with it all others
                 probe.act(False)
@@ -232,8 +262,16 @@ class Pending:
         for xid in _overdue(self._trials):
             if trial := self._trials.pop(xid, None):
                 self._barriers.pop(trial.barrier, None)
-                self._not_answered(_TRIAL)
-                trial.act(None)
+                self._late.append(xid)
+                self._not_answered(CONFIRMATION)
+                trial.act(None, "")
+
+    def _tick_report(self, passed: float) -> None:
+        if report := self._report:
+            report.left -= passed
+            if report.left <= 0:
+                self._report = None
+                report.act(False)
 
     def forget(self) -> None:
         """Nobody waits any longer: probes fail, and what the switch answers to all else is ignored.
@@ -250,12 +288,12 @@ class Pending:
         probes = [probe.act for probe in self._probes.values()]
         for kept in (self._probes, self._roles, self._questions, self._trials, self._barriers, self._late):
             kept.clear()
-        self._bounce = None
+        self._packets = self._report = None
         for answer in probes:
             answer(False)
 
     def _not_answered(self, subject: str) -> None:
-        if subject not in self.unanswered:
+        if subject not in self.unanswered | _HINTS:
             self.unanswered |= {subject}
             self._changed(self.dpid, self.unanswered)
 

@@ -125,7 +125,8 @@ ROWS: tuple[Row, ...] = (
     Row(Kind.FROM_UPLINK, Table.INGRESS, 300, IN_PORT | {"eth_type"}, "any other IP from an uplink",
         "→ client edge, out", "transit; a router forwards packets from any source", Table.CLIENT_OUT, untags=True),
     Row(Kind.WRONG_SOURCE, Table.INGRESS, 100, IN_PORT | {"eth_type"}, "any other IP from a host port",
-        "drop", "a source that does not belong to its port's subnet", counter="wrong_source"),
+        "drop", "a source that does not belong to its port's subnet.  At a switch with one table, also anything from a "
+        "port that leads to no other switch and no router", counter="wrong_source"),
     Row(Kind.NOT_IP, Table.INGRESS, 0, frozenset(), "anything else", "drop", "neither IP nor ARP nor LLDP",
         counter="not_ip"),
     # ---- 1 client edge, out
@@ -198,6 +199,12 @@ ROWS: tuple[Row, ...] = (
         "in_port := none → routes (Open vSwitch)",
         "M9, M10, M26: no state per flow; only flows of slots that change move",
         actions=(ToGroup,)),
+    Row(Kind.SERVICE_ALONE, Table.SERVICE, 500, DESTINATION,
+        "as the previous row, at a switch without select groups that set addresses",
+        "destination := one ASg, MACs, TTL, port; or destination := ASg behind another edge, in_port := none → routes",
+        "M9: the controller chooses the server of new flows here; known flows keep theirs",
+        actions=(SetField, DecTtl, Output, Resubmit, ForgetInPort), resubmit=Table.ROUTES,
+        sets=SET_MACS | {"ipv4_dst", "ipv6_dst"}),
     Row(Kind.SERVICE_ELSE, Table.SERVICE, 0, frozenset(), "anything else", "→ client edge, in",
         "not for a server here", Table.CLIENT_IN),
     # ---- 3 client edge, in

@@ -1,7 +1,7 @@
 """Dialogues with a switch, one question after the other, without waiting for answers.
 
-``Introduction``: what a switch that has just connected supports (``trials``) and holds.  ``SweepRun``: the counters of
-the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
+``Introduction``: what a switch that has just connected supports (``examination``) and holds.  ``SweepRun``: the
+counters of the bindings' rules, for ``core.sweep``.  What is asked periodically: ``process.inspection``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.channel import Channel
+from anycast_sdn.openflow.examination import Examination
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, COOKIE_KIND_MASK, cookie
 from anycast_sdn.openflow.requests import RulesRequest
@@ -24,8 +25,8 @@ from anycast_sdn.openflow.rules import (
     DeleteGroup,
     ReportExpired,
 )
+from anycast_sdn.openflow.sizes import NOT_SAID, Sizes, group_size, table_sizes
 from anycast_sdn.openflow.tables import Tables
-from anycast_sdn.openflow.trials import Trials
 
 _ALL = ((0, 0),)  # (cookie, mask) of the rules that are asked for
 _WITHOUT_FLOWS = ((cookie(Kind.TOO_LARGE), COOKIE_KIND_MASK), (0, ~COOKIE_KIND_MASK & (1 << 64) - 1))
@@ -41,7 +42,8 @@ class Introduction:
     Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; ports stay as they are;
     meters are not used; groups are deleted, with the rules that need them.  If it does not list its rules, not even
     when asked again, all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all
-    later reports about them come after ``done``.
+    later reports about them come after ``done``.  Where that shows rules of other programs, they are deleted, and the
+    switch is examined once more without them.
     """
 
     def __init__(
@@ -62,18 +64,19 @@ class Introduction:
         self._switch = switch
         self._requests = _ALL if flows else _WITHOUT_FLOWS
         self._meters = meters  # the highest number that is needed
-        self._features = known or Features(open_vswitch=False)
+        self._known = self._features = known or Features(open_vswitch=False)
         self._done = done
         self._tried = tried
         self._note_tried = note_tried
         self._description: tuple[str, ...] = ()
+        self._sizes = NOT_SAID
         self._ports: dict[int, bool] = {}
         self._found = Tables()
         self._foreign = False  # it holds rules of other programs
+        self._is_examined = False  # while it may have had such rules
         self._may_ask_again = True  # for its rules, once
 
     def begin(self) -> None:
-        self._switch.send([ReportExpired(True)])
         self._switch.ask(codec.port_request(self._switch), self._take_ports)
 
     def _take_ports(self, body: bytes | None) -> None:
@@ -88,21 +91,46 @@ class Introduction:
         manages = self._switch.is_manager
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)
-        if self._tried and (manages or self._tried.description == self._description):
+        if not (self._features.open_vswitch or manages):
+            ask_sizes(self._switch, self._take_sizes)  # nothing waits for the answer
+        is_the_same = self._tried and self._tried.description == self._description
+        if self._tried and (manages or (is_the_same and self._is_as_tried(self._tried.features))):
             self._features = replace(self._tried.features, equal_buckets=self._features.equal_buckets)
-            self._ask_meter_features()
+            self._skip_trials()
         elif manages:  # nothing can be tried out, where another controller is the master
-            self._ask_meter_features()
+            self._skip_trials()
         else:
-            Trials(self._switch, self._features, self._take_features).begin()
+            self._is_examined = True
+            self._examine()
+
+    def _examine(self) -> None:
+        self._switch.adapt(Features(keeps_ttl=self._switch.keeps_ttl))
+        found = self._description, self._ports, replace(self._features, keeps_ttl=self._switch.keeps_ttl)
+        Examination(self._switch, *found, self._take_features).begin()
+
+    def _take_sizes(self, sizes: Sizes) -> None:
+        self._sizes = sizes
+        self._features = replace(self._features, sizes=sizes)
+
+    def _is_as_tried(self, features: Features) -> bool:
+        return (features.tables, features.keeps_ttl) == (self._switch.tables, self._switch.keeps_ttl)
+
+    def _skip_trials(self) -> None:
+        """One of them also asks for these reports."""
+        self._switch.send([ReportExpired(True)] * self._features.expired_reports)
+        self._ask_meter_features()
 
     def _take_features(self, features: Features) -> None:
-        self._features = features
+        self._features = features = replace(features, sizes=self._sizes)
         if self._description:
             self._note_tried(Tried(self._description, features))
         self._ask_meter_features()
 
     def _ask_meter_features(self) -> None:
+        self._features = replace(self._features, keeps_ttl=self._switch.keeps_ttl)
+        self._switch.adapt(self._features)
+        if not (self._features.cookies or self._switch.is_manager):
+            self._switch.send([DeleteEverything()])  # nobody knows what these rules are for, nor those of trials
         self._switch.ask(codec.meter_features_request(self._switch), self._take_meter_features)
 
     def _take_meter_features(self, body: bytes | None) -> None:
@@ -146,6 +174,7 @@ class Introduction:
             return
         rules, foreign = decoding.decode_flow_stats(body, self._switch.layout)
         self._found.flows.update((rule.key, rule) for rule in rules)
+        self._switch.note_found(rules)
         if foreign:
             self._foreign = True
             self._switch.send(map(DeleteCookie, foreign))
@@ -155,7 +184,16 @@ class Introduction:
             self._ask_some_flows(more)
             return
         self._found.had_others = self._foreign
+        if self._foreign and self._is_examined:
+            self._examine_again()
+            return
         self._done(self._switch, self._found, self._features, self._ports)
+
+    def _examine_again(self) -> None:
+        """Rules of other programs may have taken the packets of the examination; they are gone now."""
+        self._is_examined = False
+        self._features = replace(self._known, open_vswitch=self._features.open_vswitch)
+        self._examine()
 
     def _ask_again_or_empty(self) -> None:
         if self._may_ask_again:
@@ -164,6 +202,24 @@ class Introduction:
             return
         self._switch.send(_ALL_BUT_FLOWS if self._switch.is_manager else [DeleteEverything()])
         self._done(self._switch, Tables(meters=self._found.meters, unlisted=True), self._features, self._ports)
+
+
+def ask_sizes(switch: Channel, take: Callable[[Sizes], None]) -> None:
+    """``take`` is called with what is known after each of two answers; perhaps never."""
+    known = NOT_SAID
+
+    def take_tables(body: bytes | None) -> None:
+        nonlocal known
+        known = known._replace(rules=tuple(table_sizes(body or b"")))
+        take(known)
+
+    def take_groups(body: bytes | None) -> None:
+        nonlocal known
+        known = known._replace(groups=group_size(body or b""))
+        take(known)
+
+    switch.ask(codec.table_features_request(switch), take_tables)
+    switch.ask(codec.group_features_request(switch), take_groups)
 
 
 class SweepRun:

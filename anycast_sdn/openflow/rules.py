@@ -270,10 +270,11 @@ def one_object(bucket: Bucket) -> Bucket:
 
 @dataclass(frozen=True, slots=True)
 class GroupRule:
-    """A select group: buckets, of which the switch chooses one per flow (M10).  It names no table."""
+    """A select group: buckets, of which the switch chooses one per flow (M10); or an indirect one, with one bucket."""
 
     number: int
     buckets: tuple[Bucket, ...]
+    indirect: bool = False
 
 
 @dataclass(frozen=True, slots=True)

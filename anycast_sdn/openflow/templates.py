@@ -16,12 +16,14 @@ from typing import NamedTuple, TypeAlias
 
 from anycast_sdn.core.bindings import Binding, Half, State
 from anycast_sdn.core.model import WHOLE, FlowKey
-from anycast_sdn.openflow import entries, oxm
+from anycast_sdn.openflow import entries, oxm, transactions
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, cookie
 from anycast_sdn.openflow.rules import FlowRule, PutBinding
 
+_FLOW, _FLOW_NUMBER = transactions.of_flow(0), (1 << transactions.FLOW_BITS) - 1  # ``of_flow``, without a call
 Serialise = Callable[[FlowRule], bytes]  # the flow-mod that adds a rule, with transaction id 0
 
+_XID_AT = 4  # in its header
 _COMMAND_AT = 25  # in an ofp_flow_mod (OF 1.3.5 §7.3.4.2)
 _ADD, _DELETE_STRICT = 0, 4  # OFPFC_*
 _FIN_MARK = 0xE1E2
@@ -38,9 +40,9 @@ class _Shape(NamedTuple):
 
 
 # What differs between the rules of one shape, in this order: command, cookie, idle timeout, fin timeout, protocol,
-# source, destination, source port, destination port, new source, new destination.  A plain tuple, which is fast to
-# make: there is one for every rule.
-_Values: TypeAlias = tuple[int, int, int, int, bytes | None, bytes, bytes, int, int, bytes, bytes | None]
+# source, destination, source port, destination port, new source, new destination, transaction id.  A plain tuple, which
+# is fast to make: there is one for every rule.
+_Values: TypeAlias = tuple[int, int, int, int, bytes | None, bytes, bytes, int, int, bytes, bytes | None, int]
 
 
 def _values(put: PutBinding, command: int) -> _Values:
@@ -52,10 +54,10 @@ def _values(put: PutBinding, command: int) -> _Values:
     if half is Half.OUT:
         cookie = (_OUT if server else _OUT_UNANSWERED)[whole] | number
         ends = (source, destination, source_port, destination_port, translated, server)
-        return command, cookie, idle, fin, proto, *ends
+        return command, cookie, idle, fin, proto, *ends, _FLOW | number & _FLOW_NUMBER
     assert server is not None
     ends = (server, translated, destination_port, source_port, destination, source)
-    return command, _IN[whole] | number, idle, fin, proto, *ends
+    return command, _IN[whole] | number, idle, fin, proto, *ends, _FLOW | number & _FLOW_NUMBER
 
 
 # Cookies without a number: of one flow's rule, of a whole client's.
@@ -70,11 +72,12 @@ class _Template:
 
     def __init__(self, message: bytes, sample: _Values) -> None:
         width = f"{len(sample[5])}s"
-        formats = ("B", "Q", "H", "H", "5s", width, width, "H", "H", width, width)
-        gaps = [(_COMMAND_AT, 0)]
+        formats = ("B", "Q", "H", "H", "5s", width, width, "H", "H", width, width, "I")
+        fixed = {0: _COMMAND_AT, len(sample) - 1: _XID_AT}  # at the same place in all flow-mods
+        gaps = [(at, index) for index, at in fixed.items()]
         for index, (value, form) in enumerate(zip(sample, formats, strict=True)):
             marker = b"" if value is None else struct.pack("!" + form, value)
-            if index and marker and marker in message:
+            if index not in fixed and marker and marker in message:
                 gaps.append((message.index(marker), index))
                 assert message.count(marker) == 1, "each value of the sample must occur once"
         layout, order, end = "!", [], 0
@@ -100,7 +103,7 @@ class Templates:
         self._known: dict[tuple[Half, bool, bool, int, bool, bool], _Template] = {}  # by _Shape, as a plain tuple
 
     def put(self, put: PutBinding) -> bytes:
-        """The flow-mod that adds the rule, with transaction id 0."""
+        """The flow-mod that adds the rule; its transaction id is the flow's."""
         return self._filled(put, _ADD)
 
     def remove(self, put: PutBinding) -> bytes:

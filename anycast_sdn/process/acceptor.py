@@ -28,6 +28,7 @@ from anycast_sdn.core.events import Event
 from anycast_sdn.core.switch_events import ConnectionRefused
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.listener import Listener
+from anycast_sdn.openflow.wire import PlainWire, Wire
 
 LOG = logging.getLogger(__name__)
 
@@ -71,9 +72,12 @@ def shown(address: tuple[Any, ...]) -> str:
 
 
 class Acceptor:
-    """Listens at ``address`` from its construction on; raises OSError if it cannot."""
+    """Listens at ``address`` from its construction on; raises OSError if it cannot.
 
-    def __init__(self, address: tuple[str, int], switches: int) -> None:
+    ``wire``: makes the wire of a socket that was accepted.
+    """
+
+    def __init__(self, address: tuple[str, int], switches: int, wire: Callable[[Any], Wire] = PlainWire) -> None:
         import eventlet
 
         files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -81,6 +85,7 @@ class Acceptor:
         self._max_waiting = max_waiting(switches, files)
         if self._max_waiting == MIN_WAITING:
             LOG.warning("a limit of %d open files is too small for %d switches", files, switches)
+        self._wire = wire
         self.connections: dict[Channel, str | None] = {}  # → ``origin`` of its peer; the oldest first
         self._is_active = True
         family = sockets.AF_INET6 if ":" in address[0] else sockets.AF_INET
@@ -114,7 +119,7 @@ class Acceptor:
             pause = BACK_OFF_S[0]
             self._make_room(origin(address[0]))
             try:
-                channel = Channel(socket, shown(address), listener)
+                channel = Channel(socket, shown(address), listener, self._wire(socket))
             except OSError:  # it is closed already
                 socket.close()
                 continue

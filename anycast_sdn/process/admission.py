@@ -1,4 +1,8 @@
-"""Admission: which connections of switches are admitted: one of each switch that the network file has."""
+"""Admission: which connections of switches are admitted: one of each switch that the network file has.
+
+Where switches show certificates, a connection must show that of the switch that it says it is, before anything is done
+about its datapath id.
+"""
 
 from __future__ import annotations
 
@@ -25,10 +29,22 @@ class Admission:
         if switch.id not in self._controller.switches:
             text = f"switch {switch.id:016x} is not in the network file; {self._awaited()}"
             switch.close(text, f"unknown {switch.id}")
+        elif wrong := self._wrong_certificate(switch):
+            switch.close(wrong, f"certificate {switch.id}")
         elif older := self._connected(switch.id):
             older.probe(partial(self._choose, switch, older))
         else:
             self._admit(switch)
+
+    def _wrong_certificate(self, switch: Channel) -> str:
+        """What is wrong; "": nothing, or no certificate is asked for."""
+        described, shown = self._controller.switches[switch.id].described, switch.certificate
+        if shown is None or shown.is_of(described.bound_to):
+            return ""
+        return (
+            f"it says that it is switch {described.name} (datapath id {switch.id:016x}), and shows the certificate of "
+            f"{shown}; in the network file, that of {described.name} is {described.bound_to}"
+        )
 
     def _awaited(self) -> str:
         """The switches of the file that are not connected, or all of them."""

@@ -22,7 +22,6 @@ from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.control.share import Share
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.groups import Groups
-from anycast_sdn.core.switch_events import RulesRefused
 from anycast_sdn.description.model import Network, Port
 from anycast_sdn.openflow import codec, decoding
 from anycast_sdn.openflow.pipeline import binding_of, kind_of
@@ -43,6 +42,7 @@ from anycast_sdn.process.sharing import Lines, Masters, Sharing
 from anycast_sdn.process.stalls import Gauge
 from anycast_sdn.process.streamed_flows import StreamedFlows
 from anycast_sdn.process.succession import Succession
+from anycast_sdn.process.told_refusals import ToldRefusals
 from anycast_sdn.process.zone_timeouts import ZoneTimeouts
 from anycast_sdn.views.cluster import ClusterState
 from anycast_sdn.views.counters import Counters
@@ -96,6 +96,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
         self.cluster_state: Callable[[], ClusterState | None] = lambda: None  # None: this controller is alone
         self.inspections = Inspections(controller, self._react, hub.Event)
         self.gauge = Gauge(hub.sleep, self.report)
+        self._told_refusals = ToldRefusals(self.report)
         self._stopped = hub.Event()
         self._packets_wait = hub.Event()
         self._work_is_left = hub.Event()
@@ -224,9 +225,9 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
         if not binding_of(cookie) and self._pass_on(dpid, "rule_refused", cookie, full, reason):
             return
-        what = f"a rule with cookie {cookie:#x}" if cookie else "a group or a meter"
-        self.report(RulesRefused(self.connections.name(dpid), what, reason))
-        self._react(self.controller.rule_refused(dpid, cookie, time.monotonic()))
+        now = time.monotonic()
+        self._told_refusals.rule(dpid, self.connections.name(dpid), cookie, full, reason, now)
+        self._react(self.controller.rule_refused(dpid, cookie, now, reason, full))
         if full and not binding_of(cookie):
             self.connections.resync_later(dpid)
 
@@ -235,7 +236,7 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
             self._react(self.controller.group_refused(dpid, number, time.monotonic()))
 
     def message_refused(self, dpid: int, reason: str) -> None:
-        self.report(RulesRefused(self.connections.name(dpid), "a message", reason))
+        self._told_refusals.message(self.connections.name(dpid), reason)
 
     def rules_modified(self, dpid: int, cookies: list[int]) -> None:
         if dpid in self.connections:
@@ -392,7 +393,10 @@ class AnycastApp(app_manager.OSKenApp):  # type: ignore[misc]
 
     @isolated
     def _tick_switch(self, dpid: int, now: float) -> None:
-        self._react(self.controller.tick_switch(dpid, now))
+        is_heard = self.connections.is_heard(dpid) and not (self.sharing and self.sharing.owes(dpid))
+        self._react(self.controller.tick_switch(dpid, now, is_heard))
+        if self.controller.switches[dpid].neighbours.doubts_switch:
+            self.connections.ask([dpid])
         for _ in range(FLOW_TURNS):
             out, more = self.controller.tick_flows(dpid, time.monotonic(), FLOWS_AT_ONCE)
             self._react(out)

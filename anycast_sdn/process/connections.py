@@ -149,6 +149,11 @@ class Connections:
         switch = self.channels.get(dpid)
         return switch is not None and switch.owes_answer
 
+    def is_heard(self, dpid: int) -> bool:
+        """Has it answered all that it was asked before the last tick?"""
+        switch = self.channels.get(dpid)
+        return switch is None or not switch.is_silent
+
     def ask(self, dpids: Iterable[int]) -> None:
         """Whether these answer; see ``owing``."""
         for switch in filter(None, map(self.channels.get, dpids)):
@@ -163,7 +168,7 @@ class Connections:
     # ---------------------------------------------------------------- roles
 
     def _admit(self, switch: Channel) -> None:
-        switch.admit(self.name(switch.id))
+        switch.admit(self.name(switch.id), self._controller.switches[switch.id].described.keeps_ttl)
         self.channels[switch.id] = switch
         self._cluster.connected(switch.id)
         if claim := self._cluster.claim(switch.id):
@@ -407,11 +412,19 @@ class Connections:
         if switch is None:
             return
         self._react(Outcome(events=[SwitchMastered(self.name(dpid))]))
+        self.introduce_again(switch)
+
+    def introduce_again(self, switch: Channel, *, forwards: bool = False) -> None:
+        """What it can do is tried, and what it holds is read, as when it connects.
+
+        ``forwards``: it goes on with all its rules meanwhile, and its links are as they were.
+        """
         if switch in self._introducing:
             self._to_introduce_again.add(switch)
             return
         self._comparing.pop(switch, None)
-        self._react(self._controller.disconnected(dpid, time.monotonic()))
+        leave = self._controller.released if forwards else self._controller.disconnected
+        self._react(leave(switch.id, time.monotonic()))
         self._introduce(switch)
 
     # ---------------------------------------------------------------- features and rules of a switch

@@ -113,7 +113,7 @@ class Inspection:
         self._react = react
         self._done = done
         self._packets: dict[Kind, int] = {}
-        self._groups: list[GroupRule] = []
+        self._groups: list[GroupRule] = []  # as the switch holds them
         self._rules: dict[int, FlowRule] = {}
         self._unread: deque[bytes] = deque()  # rules that are not decoded yet
         self._total = 0
@@ -157,9 +157,9 @@ class Inspection:
     @_alone
     def _take_groups(self, body: bytes | None, last: bool) -> None:
         if body is not None:
-            self._groups += decoding.decode_groups(body, self._switch.layout)
+            self._groups += decoding.decode_held_groups(body)
             if last:
-                self._audit.take_groups(self._groups)
+                self._audit.take_groups(decoding.logical_groups(self._groups, self._switch.layout))
 
     @_alone
     def _take_rules(self, last_question: bool, body: bytes | None, last: bool) -> None:
@@ -209,6 +209,9 @@ class Inspection:
         self._counted(self._packets)
         self._memory.rules, self._memory.all_right = self._rules, self._audit.all_right
         self._react(self._audit.end(time.monotonic()))
+        if self._switch.layout.names_next_hops:
+            held = {group.number: group for group in self._groups}
+            self._react(self._audit.end_next_hops(self._switch.layout.next_hops, held, time.monotonic()))
         self._repair()
 
     @_alone

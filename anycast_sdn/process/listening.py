@@ -1,8 +1,9 @@
-"""What the operator is told when the controller cannot listen."""
+"""Where the controller listens: who can connect there, and what the operator is told when it cannot."""
 
 from __future__ import annotations
 
 import errno
+import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,6 +15,14 @@ _ADVICE = {
     errno.EADDRNOTAVAIL: "this machine has no such address: take one that it has",
     errno.EACCES: "only root may take ports below 1024: take another port",
 }
+
+
+def is_exposed(host: str) -> bool:
+    """Can other machines connect there?"""
+    try:
+        return not ipaddress.ip_address(host.partition("%")[0]).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 @contextmanager

@@ -34,7 +34,6 @@ from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.member_client import Elsewhere, MemberClient, NoAnswer, Silent
 from anycast_sdn.api.server import Application, Server
 from anycast_sdn.api.streams import Stream
-from anycast_sdn.api.tls import Tls
 from anycast_sdn.api.tokens import Token, Tokens, secret_of, sha256_of
 from anycast_sdn.cluster.keys import LEADER
 from anycast_sdn.cluster.overview import OF_OVERVIEW, overview
@@ -46,6 +45,7 @@ from anycast_sdn.etcd.client import EtcdError, Is, Put, Value
 from anycast_sdn.etcd.client import Tls as TlsFiles
 from anycast_sdn.etcd.mirror import Mirror
 from anycast_sdn.process.listening import listening
+from anycast_sdn.trust.tls import Tls
 
 LOG = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ then leaves what it was for as it is, and is reported.
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import os
 from collections.abc import Callable, Sequence
@@ -18,14 +17,14 @@ from anycast_sdn.api.access import Access
 from anycast_sdn.api.answers import Turn
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.server import Application, Server
-from anycast_sdn.api.tls import Tls, TlsError
 from anycast_sdn.api.tokens import Tokens, TokensError
 from anycast_sdn.core.controller_events import RestReloaded
 from anycast_sdn.core.events import Event
 from anycast_sdn.core.model import ConfigurationError
 from anycast_sdn.core.places import Rest
 from anycast_sdn.core.words import counted
-from anycast_sdn.process.listening import listening
+from anycast_sdn.process.listening import is_exposed, listening
+from anycast_sdn.trust.tls import Tls, TlsError
 
 LOG = logging.getLogger(__name__)
 
@@ -163,9 +162,4 @@ class RestService:
 
 def _is_exposed(place: Rest) -> bool:
     """Can other machines connect there?"""
-    if place.scheme == "unix":
-        return False
-    try:
-        return not ipaddress.ip_address(place.host.partition("%")[0]).is_loopback
-    except ValueError:
-        return place.host != "localhost"
+    return place.scheme != "unix" and is_exposed(place.host)

@@ -14,8 +14,9 @@ from anycast_sdn.core.model import Address, AnycastGroup, NotFound, Server
 from anycast_sdn.core.times import moment_of, rfc3339
 from anycast_sdn.description.model import Port
 from anycast_sdn.process.app import AnycastApp
+from anycast_sdn.process.examining import examine
 from anycast_sdn.store.bindings.records import ANOTHER_LED
-from anycast_sdn.views import decisions, flows, switches, topology
+from anycast_sdn.views import decisions, flows, switch_reports, switches, topology
 from anycast_sdn.views.cluster import ALONE, cluster_view
 from anycast_sdn.views.exposition import exposition
 from anycast_sdn.views.flow_sample import FlowSample
@@ -96,6 +97,17 @@ class ControllerViews:
         self._app.inspections.wait_until_fresh(this)
         app = self._app
         return switches.edge_view(self._controller, app.counters, app.trends, name, time.monotonic(), turn)
+
+    def switch_reports(self, turn: Callable[[], None]) -> Iterable[dict[str, Any]]:
+        return switch_reports.switch_reports(self._controller, self._app.connections.channels, time.monotonic(), turn)
+
+    def switch_report(self, name: str) -> dict[str, Any]:
+        channels = self._app.connections.channels
+        return switch_reports.switch_report(self._controller, channels, name, time.monotonic())
+
+    def examine(self, name: str) -> dict[str, Any]:
+        examine(self._controller, self._app.connections, name)
+        return self.switch_report(name)
 
     def topology(self, without: Sequence[str], groups: Sequence[str], turn: Callable[[], None]) -> dict[str, Any]:
         sessions = self._app.bgp.views()  # as of now: they may change while the rest is computed

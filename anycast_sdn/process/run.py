@@ -40,6 +40,7 @@ from anycast_sdn.process.rest_service import RestOptions, RestService
 from anycast_sdn.process.rest_views import ControllerViews
 from anycast_sdn.process.secure_random import SecureRandom
 from anycast_sdn.process.service_manager import ServiceManager
+from anycast_sdn.process.switch_tls import OpenFlowOptions, SwitchTls
 from anycast_sdn.store.journal_file import JournalFile
 from anycast_sdn.store.store import Store
 from anycast_sdn.views.journal import KEPT, Entry, Journal
@@ -59,7 +60,7 @@ def _expected(network: Network) -> list[str]:
 def run(
     ending: Ending,
     file: Path,
-    openflow: tuple[str, int],
+    openflow: OpenFlowOptions,
     rest_options: RestOptions,
     database: str,
     binding_log: BindingLogOptions | None = None,
@@ -69,6 +70,7 @@ def run(
     """Serve until a signal asks for the end.  ``ovsdb``: for databases of switches.  Raises ConfigurationError."""
     network = reading.load(file)
     _prepare_tls(network, ovsdb)
+    switch_tls = SwitchTls(openflow, network.switches)
     rest = RestService(rest_options, database)
     app: AnycastApp | None = None
     lifecycle: Lifecycle | None = None
@@ -83,8 +85,8 @@ def run(
     store, cluster = deployment.store, deployment.cluster
     registry = Registry(network, store, on_change)
     raise_file_limit()
-    with listening("OpenFlow", "--openflow", openflow):
-        acceptor = Acceptor(openflow, len(network.switches))
+    with listening("OpenFlow", "--openflow", openflow.address):
+        acceptor = Acceptor(openflow.address, len(network.switches), switch_tls.wire)
     manager = app_manager.AppManager.get_instance()
     events = _events_file(database)
     journal = Journal(before=_earlier(events), member=etcd.member if etcd else "")
@@ -105,13 +107,15 @@ def run(
     hub.spawn(acceptor.serve, app, app.report)
     hub.spawn(lifecycle.run)
     deployment.start()
-    app.report(_started(network, registry.groups, shown(openflow), str(rest), store))
+    app.report(_started(network, registry.groups, shown(openflow.address), str(rest), store))
     rest.report()
+    switch_tls.report()
     LOG.info("waiting for %s: %s", counted(len(network.switches), "switch"), listed(_expected(network)))
     garbage.disable_automatic()
     service = ServiceManager(os.environ, os.getpid())
-    service.ready(f"network {network.name}; OpenFlow on {shown(openflow)}, REST on {rest}")
-    _wait_for(ending, store, service, partial(rest.reload, partial(hub.sleep, 0)))
+    service.ready(f"network {network.name}; OpenFlow on {shown(openflow.address)}, REST on {rest}")
+    reloads = [partial(rest.reload, partial(hub.sleep, 0)), partial(switch_tls.reload, app.report)]
+    _wait_for(ending, store, service, reloads)
     app.report(ControllerStopping(ending.asked))
     service.stopping()
     lifecycle.stop()
@@ -190,7 +194,7 @@ def _events_file(database: str) -> JournalFile | None:
     return None if database == ":memory:" else JournalFile(Path(database).absolute().with_suffix(".events"), KEPT)
 
 
-def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Callable[[], None]) -> None:
+def _wait_for(ending: Ending, store: Store, service: ServiceManager, reloads: Iterable[Callable[[], None]]) -> None:
     """Returns when a signal has asked for the end; until then, checks the store and sends keep-alive messages."""
     check_at, check = 0.0, isolated(store.check)
     while not ending.asked:
@@ -200,7 +204,8 @@ def _wait_for(ending: Ending, store: Store, service: ServiceManager, reload: Cal
         service.alive(now)
         if ending.hung_up:
             ending.hung_up = False
-            isolated(reload)()
+            for reload in reloads:
+                isolated(reload)()
         hub.sleep(SIGNALS_S)
 
 

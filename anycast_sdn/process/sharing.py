@@ -306,12 +306,15 @@ class Sharing:
 
     def owing(self) -> set[str]:
         """Switches (names) that do not answer their masters, or whose masters are silent; see ``Connections.owing``."""
-        now, found = self._clock(), set()
-        for dpid, by in self._managed.items():
-            said_at, held = self._held.get(by.member, (-math.inf, {}))
-            if now - said_at > LATE_S or dpid not in held or held[dpid].owes:
-                found.add(self._controller.switches[dpid].name)
-        return found
+        return {self._controller.switches[dpid].name for dpid in self._managed if self.owes(dpid)}
+
+    def owes(self, dpid: int) -> bool:
+        """Does this switch not answer its master, or is that silent?"""
+        by = self._managed.get(dpid)
+        if by is None:
+            return False
+        said_at, held = self._held.get(by.member, (-math.inf, {}))
+        return self._clock() - said_at > LATE_S or dpid not in held or held[dpid].owes
 
     def _held_by(self, dpid: int) -> tuple[By, Tried | None] | None:
         master = self._cluster.master(dpid)

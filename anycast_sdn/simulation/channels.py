@@ -3,7 +3,8 @@
 Rules kept here:
 - Messages of one control channel keep their order.  Each takes a little time, so packets can overtake the rules that
   are made for them, as in real networks.
-- A full table is reported to the controller as an OpenFlow error; any other refusal of a switch is raised.
+- A full table is reported to the controller as an OpenFlow error, and so is all that a switch with a profile refuses;
+  any other refusal is raised.
 """
 
 from __future__ import annotations
@@ -19,16 +20,31 @@ from anycast_sdn.control.audit import Audit
 from anycast_sdn.control.controller import CONFIRMED_AFTER_S, Controller
 from anycast_sdn.control.outcome import Outcome
 from anycast_sdn.core.events import Event, Reported
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW, OUT_OF_GROUPS
 from anycast_sdn.engines.engine import Sweep
 from anycast_sdn.openflow import entries
+from anycast_sdn.openflow.decoding import concerns_buckets
+from anycast_sdn.openflow.direct import DirectPackets
+from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.pipeline import number_of
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, AddFlow, Barrier, Message, PacketOut, PutBinding, SetGroup
+from anycast_sdn.openflow.refusal import NO_ROOM_FOR_GROUPS
+from anycast_sdn.openflow.rules import (
+    OFPP_CONTROLLER,
+    AddFlow,
+    Barrier,
+    Message,
+    PacketOut,
+    PutBinding,
+    SetGroup,
+    SetMeter,
+)
 from anycast_sdn.openflow.tables import Tables
 from anycast_sdn.simulation.clock import Clock
 from anycast_sdn.simulation.effects import Effect, FlowRemoved, PacketIn, Trace, TtlExpired
 from anycast_sdn.simulation.observations import Observations, Passed, Sent, is_lldp
-from anycast_sdn.simulation.refusals import EqualBuckets, TableFull
+from anycast_sdn.simulation.profile import BARRIER, Closed, NotInProfile
+from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.switch import SimulatedSwitch
 from anycast_sdn.simulation.tracker import Timeouts
 from anycast_sdn.views.counters import Counters
@@ -71,6 +87,7 @@ class ControlChannels:
         self._asked: set[str] = set()  # of these: by an echo request
         self._last_arrivals: dict[int, float] = {}  # datapath id → when the last message to it arrives
         self._work_is_queued = False  # the controller's next slice
+        self._direct: dict[str, DirectPackets] = {}  # of switches that take no packets to their tables
         self.term = 0  # by which the controller is the master of all switches; 0: there is no other one
 
     @property
@@ -93,7 +110,13 @@ class ControlChannels:
             sent.extend(itertools.chain.from_iterable(out.outbox.values()))
 
         known = self.controller.switches[dpid].features
-        features = replace(self.features, equal_buckets=known.equal_buckets)  # which is not asked for
+        keeps_ttl = self.controller.switches[dpid].described.keeps_ttl
+        features = replace(self.features, equal_buckets=known.equal_buckets, keeps_ttl=keeps_ttl)  # not asked for
+        features = self.switches[name].found(features)
+        self._direct.pop(name, None)
+        if not features.table_output:
+            self._direct[name] = DirectPackets()
+            self._direct[name].hold(self._held(name).flows.values())
         self.controller.begin_reading(dpid, self._held(name), features, self.term)
         while (out := self.controller.read_on(dpid, self.now)) is not None:
             react(out)
@@ -140,9 +163,15 @@ class ControlChannels:
             self.reported.append(event)
 
     def _send(self, dpid: int, messages: list[Message]) -> None:
+        name = self._names[dpid]
+        if direct := self._direct.get(name):
+            messages = direct.as_sent(messages)
+            returned, direct.returned = direct.returned, []
+            for packet in returned:
+                self.report(name, PacketIn(*packet))
         arrival = self.now + self._delays.uniform(CHANNEL_S, self._slowest_s)
         arrival = self._last_arrivals[dpid] = max(arrival, self._last_arrivals.get(dpid, 0.0))
-        self._clock.at(arrival, self._apply, self._names[dpid], messages)
+        self._clock.at(arrival, self._apply, name, messages)
 
     def _work(self) -> None:
         """The controller's next slice of work."""
@@ -159,10 +188,18 @@ class ControlChannels:
             except TableFull:
                 assert isinstance(message, AddFlow | PutBinding)
                 rule = message.rule if isinstance(message, AddFlow) else entries.binding(message)
-                self._rule_refused(name, rule.cookie)
+                self._rule_refused(name, rule.cookie, full=True)
                 continue
             except EqualBuckets:
                 self._refused(name, message)
+                continue
+            except Closed:
+                self.disconnect(name)
+                return
+            except Refused as refused:
+                if self.switches[name].profile is ALL_OF_OPENFLOW:
+                    raise
+                self._not_done(name, message, refused)
                 continue
             if isinstance(message, Barrier) and message.ticket and name not in self._disconnected:
                 self._confirmed(name, message.ticket)
@@ -179,12 +216,31 @@ class ControlChannels:
         if isinstance(message, SetGroup):
             self._group_refused(name, message.group.number)
 
-    def _confirmed(self, name: str, ticket: int) -> None:
-        confirmed = self.controller.confirmed, [(self._dpids[name], ticket)]
-        self._clock.after(CONFIRMED_AFTER_S, self._later, *confirmed)
+    def _not_done(self, name: str, message: Message, refused: Refused) -> None:
+        """A switch has refused what it does not have by its profile, or what would need that."""
+        why = error_words(*refused.error) if isinstance(refused, NotInProfile) else str(refused)
+        match message:
+            case AddFlow(rule):
+                self._rule_refused(name, rule.cookie, why)
+            case PutBinding():
+                self._rule_refused(name, entries.binding(message).cookie, why)
+            case SetGroup(group):
+                no_room = isinstance(refused, NotInProfile) and refused.error == OUT_OF_GROUPS
+                self._rule_refused(name, 0, NO_ROOM_FOR_GROUPS if no_room else why, full=no_room)
+                if isinstance(refused, NotInProfile) and concerns_buckets(*refused.error):
+                    self._group_refused(name, group.number)
+            case SetMeter():
+                self._rule_refused(name, 0, why)
 
-    def _rule_refused(self, name: str, cookie: int) -> None:
-        self._later(self.controller.rule_refused, self._dpids[name], cookie)
+    def _confirmed(self, name: str, ticket: int) -> None:
+        profile = self.switches[name].profile
+        if profile.ignores("messages", BARRIER):
+            return
+        confirmed = self.controller.confirmed, [(self._dpids[name], ticket)]
+        self._clock.after(CONFIRMED_AFTER_S + profile.lateness_s(BARRIER), self._later, *confirmed)
+
+    def _rule_refused(self, name: str, cookie: int, why: str = "", full: bool = False) -> None:
+        self._later(partial(self.controller.rule_refused, why=why, full=full), self._dpids[name], cookie)
 
     def _group_refused(self, name: str, number: int) -> None:
         self._later(self.controller.group_refused, self._dpids[name], number)
@@ -202,6 +258,8 @@ class ControlChannels:
             case TtlExpired(port, frame):
                 self._later(self.controller.ttl_expired, dpid, port, frame)
             case FlowRemoved(cookie, _, deleted, unused):
+                if direct := self._direct.get(name):
+                    direct.removed(cookie)
                 self._later(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def report_port(self, name: str, number: int, up: bool) -> None:

@@ -91,7 +91,10 @@ class SimulatedHost:
         if packet.key.protocol == ICMPV6 and packet.icmp_type in (NEIGHBOUR_SOLICITATION, NEIGHBOUR_ADVERTISEMENT):
             return self._nd(frame)
         self.received.append(frame)
-        return self.on_packet(frame, packet) if packet.key.destination in self.addresses else ()
+        source, destination, *_ = packet.key
+        # RFC 1122 §3.2.1.3: hosts drop what names itself or a group as its sender; one would answer itself for ever.
+        forged = source in self.addresses or not builders.names_one_host(source)
+        return self.on_packet(frame, packet) if destination in self.addresses and not forged else ()
 
     def _arp(self, frame: bytes) -> Iterable[bytes]:
         packet = parse_arp(frame)

@@ -1,8 +1,6 @@
-"""A packet's fields as OpenFlow names them, and the table that finds the rule for it.
+"""A packet's fields as OpenFlow names them, and an installed rule.
 
-``Packet`` keeps a frame and its fields consistent while actions change both.  ``FlowTable`` is a tuple space: rules
-that match on the same bits share a dictionary, so a look-up takes one step for each combination of fields, not for
-each rule.
+``Packet`` keeps a frame and its fields consistent while actions change both.
 
 Of incomplete packets the fields are those that Open vSwitch reports.  Ports are 0 in fragments, also in the first, and
 where the transport header is cut short.  The protocol of later IPv6 fragments is that of the fragment header, 44.
@@ -12,13 +10,12 @@ table 12); by default Open vSwitch skips only one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
-from anycast_sdn.core.model import ICMP, ICMPV6, TCP, UDP, FlowKey
-from anycast_sdn.openflow import builders
-from anycast_sdn.openflow.frames import L3, BadFrame, checksum, parse_ip
+from anycast_sdn.core.model import ICMPV6, TCP, UDP, FlowKey
+from anycast_sdn.openflow import builders, packet_fields
+from anycast_sdn.openflow.frames import L3, checksum, parse_ip
 from anycast_sdn.openflow.rules import (
     CT_ESTABLISHED,
     CT_NEW,
@@ -34,7 +31,6 @@ from anycast_sdn.openflow.rules import (
     VLAN_BITS,
     VLAN_PRESENT,
     FlowRule,
-    Match,
     Move,
     Value,
 )
@@ -45,12 +41,9 @@ from anycast_sdn.simulation.tracker import NO_LABEL, NOTHING, Found, Tracked
 
 # ------------------------------------------------------------------------------ packets
 
-_TYPES = {(ETH_IPV4, ICMP): "icmpv4_type", (ETH_IPV6, ICMPV6): "icmpv6_type"}
-_ADDRESSES = {ETH_IPV4: ("ipv4_src", "ipv4_dst", 4), ETH_IPV6: ("ipv6_src", "ipv6_dst", 16)}
+_NO_CHECKSUM = b"\xde\xad"
 _OFFSETS = {"ipv4_src": L3 + 12, "ipv4_dst": L3 + 16, "ipv6_src": L3 + 8, "ipv6_dst": L3 + 24}
 _TTL_AT = {ETH_IPV4: L3 + 8, ETH_IPV6: L3 + 7}
-_EXTENSIONS = frozenset((0, 43, 60))  # those with a length in units of 8 bytes
-_FRAGMENT = 44
 _CHECKSUMS = {TCP: 16, UDP: 6}  # where they stand in a transport header
 _FIN_OR_RST = 0x05
 _TAGS = frozenset((ETH_VLAN, ETH_QINQ))
@@ -103,7 +96,7 @@ class Packet:
             "ip_frag": 0,
             **_BESIDES,
         }
-        if kind in _ADDRESSES:
+        if kind in packet_fields.ADDRESSES:
             self._read_ip(kind)
         elif kind == ETH_ARP:
             self.fields |= neighbour_packets.arp_fields(self._untagged)
@@ -125,42 +118,22 @@ class Packet:
         self.fields["vlan_vid"] = self._vlan_vid()
 
     def _read_ip(self, kind: int) -> None:
-        try:
-            packet = parse_ip(self._untagged)
-        except BadFrame as error:
+        read, packet = packet_fields.of_ip(self._untagged, kind)
+        self.fields |= read
+        if packet is None:
             self._whole = False
-            if str(error) == "fragment":
-                self.fields["ip_frag"] = FRAGMENT | LATER_FRAGMENT
-            cut = str(error) in ("fragment", "transport header")
-            nothing = FlowKey(*2 * (bytes(_ADDRESSES[kind][2]),), 0, 0, 0)
-            self._set_flow(kind, _flow_without_ports(self._untagged, kind) if cut else nothing, 0)
-            return
-        if packet.more_fragments:
-            self.fields["ip_frag"] = FRAGMENT
-            self._set_flow(kind, FlowKey(*packet.key[:3], 0, 0), 0)
-        else:
-            self._set_flow(kind, packet.key, packet.icmp_type)
+        elif not packet.more_fragments:
             self.fields |= neighbour_packets.nd_fields(self._untagged, packet)
-            if packet.key.protocol == TCP:
-                self.fields["tcp_flags"] = self._untagged[packet.l4 + 13]
 
     @property
     def closing(self) -> bool:
         """TCP with FIN or RST."""
         return bool(self.fields.get("tcp_flags", 0) & _FIN_OR_RST)
 
-    def _set_flow(self, kind: int, key: FlowKey, icmp_type: int) -> None:
-        source, destination, _ = _ADDRESSES[kind]
-        self.fields |= {source: key.source, destination: key.destination, "ip_proto": key.protocol}
-        if key.protocol in PORT_FIELDS:
-            self.fields |= zip(PORT_FIELDS[key.protocol], key[3:], strict=True)
-        elif (kind, key.protocol) in _TYPES:
-            self.fields[_TYPES[kind, key.protocol]] = icmp_type
-
     @property
     def flow(self) -> FlowKey | None:
         get = self.fields.get
-        names = _ADDRESSES.get(self.fields["eth_type"])
+        names = packet_fields.ADDRESSES.get(self.fields["eth_type"])
         if names is None:
             return None
         protocol = self.fields["ip_proto"]
@@ -180,6 +153,12 @@ class Packet:
             changed = bytearray(self._untagged)
             changed[at : at + 2] = bytes(byte ^ 0xFF for byte in changed[at : at + 2])
             self._untagged = bytes(changed)
+
+    def spoil_icmpv6(self) -> None:
+        """What a switch does that changes an address of ICMPv6 and computes another checksum than that of RFC 4443."""
+        at = L3 + 40 + 2
+        if self.fields["ip_proto"] == ICMPV6 and self._untagged[20] == ICMPV6 and len(self._untagged) >= at + 2:
+            self._untagged = self._untagged[:at] + _NO_CHECKSUM + self._untagged[at + 2 :]
 
     def set_field(self, name: str, value: Value) -> None:
         if name in _WIDE_OF or name in _IN_WIDE:
@@ -282,18 +261,6 @@ def _like(old: Value, number: int) -> Value:
     return number if isinstance(old, int) else number.to_bytes(len(old), "big")
 
 
-def _flow_without_ports(frame: bytes, kind: int) -> FlowKey:
-    """The flow of a packet without a complete transport header: it is cut short, or in another fragment."""
-    if kind == ETH_IPV4:
-        return FlowKey(frame[26:30], frame[30:34], frame[23], 0, 0)
-    protocol, at = frame[20], L3 + 40
-    while protocol in _EXTENSIONS:  # ``parse_ip`` has found them complete
-        protocol, at = frame[at], at + 8 * (frame[at + 1] + 1)
-    if protocol == _FRAGMENT and int.from_bytes(frame[at + 2 : at + 4], "big") >> 3 == 0:
-        protocol = frame[at]
-    return FlowKey(frame[22:38], frame[38:54], protocol, 0, 0)
-
-
 def _change_header(frame: bytes, at: int, value: bytes) -> bytes:
     """The frame with other bytes in its IP header, and in IPv4 another header checksum; the rest stays as it is."""
     changed = bytearray(frame)
@@ -323,66 +290,3 @@ class Entry:
         """Has one of its timeouts passed?"""
         idle_s, hard_s = self.idle_timeout, self.rule.hard_timeout
         return bool((idle_s and now - self.used >= idle_s) or (hard_s and now - self.put >= hard_s))
-
-
-class _Space:
-    """The rules of one table that match on the same bits, in one dictionary."""
-
-    def __init__(self, fields: Match) -> None:
-        self._bits = [(field.name, field.mask) for field in fields]
-        self._entries: dict[tuple[Value | None, ...], dict[int, Entry]] = {}
-        self.highest = -1  # no rule here has a higher priority; removals do not lower it
-
-    def put(self, entry: Entry) -> None:
-        values = tuple(field.value for field in entry.rule.match)
-        self._entries.setdefault(values, {})[entry.rule.priority] = entry
-        self.highest = max(self.highest, entry.rule.priority)
-
-    def remove(self, rule: FlowRule) -> None:
-        values = tuple(field.value for field in rule.match)
-        del self._entries[values][rule.priority]
-        if not self._entries[values]:
-            del self._entries[values]
-
-    def find(self, fields: Mapping[str, Value]) -> Entry | None:
-        entries = self._entries.get(tuple(masked(fields.get(name), mask) for name, mask in self._bits))
-        return entries[max(entries)] if entries else None
-
-
-def masked(value: Value | None, mask: Value | None) -> Value | None:
-    if mask is None or value is None:
-        return value
-    if isinstance(value, bytes) and isinstance(mask, bytes):
-        return (int.from_bytes(value, "big") & int.from_bytes(mask, "big")).to_bytes(len(mask), "big")
-    assert isinstance(value, int)
-    assert isinstance(mask, int)
-    return value & mask
-
-
-class FlowTable:
-    """One flow table: finds the rule of the highest priority that matches a packet."""
-
-    def __init__(self) -> None:
-        self._spaces: dict[tuple[tuple[str, Value | None], ...], _Space] = {}
-        self._order: list[_Space] = []
-        self.size = 0
-
-    def _space(self, rule: FlowRule) -> _Space:
-        return self._spaces.setdefault(tuple((field.name, field.mask) for field in rule.match), _Space(rule.match))
-
-    def put(self, entry: Entry) -> None:
-        self._space(entry.rule).put(entry)
-        self._order = sorted(self._spaces.values(), key=lambda space: -space.highest)
-
-    def remove(self, rule: FlowRule) -> None:
-        self._space(rule).remove(rule)
-
-    def find(self, fields: Mapping[str, Value]) -> Entry | None:
-        best: Entry | None = None
-        for space in self._order:
-            if best and best.rule.priority >= space.highest:
-                break
-            entry = space.find(fields)
-            if entry and (best is None or entry.rule.priority > best.rule.priority):
-                best = entry
-        return best

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,11 +24,13 @@ from anycast_sdn.core.kept_flows import KeptFlow
 from anycast_sdn.core.model import Address, FlowKey, Prefix
 from anycast_sdn.core.roles import Side
 from anycast_sdn.description.model import Host, Link, Network, Port
+from anycast_sdn.description.profile import Profile
 from anycast_sdn.fabric.egress import Route
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.rules import Message, RuleKey
 from anycast_sdn.simulation.audits import Audits
 from anycast_sdn.simulation.channels import CHANNEL_S, ControlChannels
@@ -50,6 +53,7 @@ class SimulatedNetwork:
     ``layout``, ``fin_timeout``, ``tcp_flags`` (None: as ``fin_timeout``), ``packet_size``, ``fragment_flags``,
     ``fragments``, ``meters``, ``table_size``, ``connections``: see ``SimulatedSwitch``; the same for all switches.
     ``tracker``: the connection tracker that all switches share; None: each has its own, and loses it by ``kill``.
+    ``profiles``: of switches that do not do all that OpenFlow has, by name, besides those of the network file.
     ``cables``: the links that exist, where they differ from those of the network file.
     ``slowest_s``: each message to a switch is delayed by a random time between ``CHANNEL_S`` and this.
     ``pace``: how small the controller's slices of work are.
@@ -75,6 +79,7 @@ class SimulatedNetwork:
         connections: bool = True,
         gateway_answers: bool = True,
         tracker: Tracker | None = None,
+        profiles: Mapping[str, Profile] | None = None,
         cables: Iterable[Link] | None = None,
         slowest_s: float = CHANNEL_S,
         pace: Pace | None = None,
@@ -83,7 +88,7 @@ class SimulatedNetwork:
         self._pace = pace
         self._seed = seed
         self._next_audit = AUDIT_S
-        has = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
+        has: dict[str, Any] = {"fin_timeout": fin_timeout, "tcp_flags": fin_timeout if tcp_flags is None else tcp_flags}
         has |= {"packet_size": packet_size, "meters": meters}
         has |= {"fragment_flags": fragment_flags, "fragments": fragments}
         has |= {"connections": connections, "gateway_answers": gateway_answers}
@@ -97,9 +102,11 @@ class SimulatedNetwork:
         groups = groups if groups is not None else Groups({group.name: group for group in network.groups})
         self._clock = Clock(self._tick)
         self.observations = Observations()
+        written = {switch.name: switch.profile for switch in network.switches if switch.profile}
+        self._profiles = written | dict(profiles or {})
         self.channels = self.channels_class(
-            self._new_controller(groups), {switch.name: self._new_switch() for switch in network.switches},
-            Features(**has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
+            self._new_controller(groups), {switch.name: self._switch(switch.name) for switch in network.switches},
+            replace(Features(), **has), self._clock, self.observations, self.carry_out, random.Random(seed), slowest_s,
         )  # fmt: skip
         self._audits = Audits(self.channels)
         self._hosts = {host.name: self._host(host, number) for number, host in enumerate(network.hosts, 1)}
@@ -107,6 +114,10 @@ class SimulatedNetwork:
 
     def _new_controller(self, groups: Groups) -> Controller:
         return Controller(self.network, groups, random.Random(self._seed), pace=self._pace)
+
+    def _switch(self, name: str) -> SimulatedSwitch:
+        profile = self._profiles.get(name)
+        return self._new_switch(profile=profile, layout=suited(profile.tables)) if profile else self._new_switch()
 
     def _start(self) -> None:
         """Connect all switches; hosts send their first ARP and ND."""
@@ -198,7 +209,7 @@ class SimulatedNetwork:
 
     def kill(self, name: str) -> None:
         """The switch loses its rules and its control channel; its links stay up.  ``connect`` connects it again."""
-        self.switches[name] = self._new_switch()
+        self.switches[name] = self._switch(name)
         self.disconnect(name)
 
     def replace_controller(self) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from anycast_sdn.core.model import ICMP, ICMPV6, TCP, AnycastError
+from anycast_sdn.openflow.flow_table import masked
 from anycast_sdn.openflow.frames import NEIGHBOUR_ADVERTISEMENT, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.rules import (
     CT_DNAT,
@@ -23,6 +24,7 @@ from anycast_sdn.openflow.rules import (
     ETH_IPV6,
     PORT_FIELDS,
     PRIORITY_TAG,
+    Action,
     DecTtl,
     Field,
     FlowRule,
@@ -32,7 +34,6 @@ from anycast_sdn.openflow.rules import (
     SetField,
     Track,
 )
-from anycast_sdn.simulation.matching import masked
 
 
 class Refused(AnycastError):
@@ -128,3 +129,12 @@ def _check_track(action: Track, state: Field | None) -> None:
         raise Refused(f"{action} has no range of addresses")
     if action.commit and state is not None and isinstance(state.value, int) and state.value & CT_INVALID:
         raise Refused(f"{action} commits packets of no connection")
+
+
+def uses_registers(action: Action) -> bool:
+    return isinstance(action, Load | Move) or (isinstance(action, SetField) and is_extension(action.name))
+
+
+def is_extension(name: str) -> bool:
+    """Of a field: of Open vSwitch."""
+    return name == "tcp_flags" or name.startswith(("reg", "xxreg", "ct_", "pkt_"))

@@ -23,13 +23,18 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from anycast_sdn.core.model import FlowKey
-from anycast_sdn.core.token_bucket import TokenBucket
+from anycast_sdn.description.profile import ALL_OF_OPENFLOW, Profile
 from anycast_sdn.openflow import connections, entries
+from anycast_sdn.openflow.abilities import causes
+from anycast_sdn.openflow.adapted import adapted
+from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.flow_table import FlowTable
 from anycast_sdn.openflow.frames import L3
 from anycast_sdn.openflow.layout import FIVE_TABLES, Layout
 from anycast_sdn.openflow.pipeline import check, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
+    ETH_LLDP,
     OFPP_ANY,
     OFPP_CONTROLLER,
     OFPP_IN_PORT,
@@ -70,7 +75,8 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     Track,
 )
-from anycast_sdn.simulation import refusals
+from anycast_sdn.simulation import probed, refusals
+from anycast_sdn.simulation import profile as profiles
 from anycast_sdn.simulation.effects import (
     Effect,
     FlowRemoved,
@@ -81,22 +87,13 @@ from anycast_sdn.simulation.effects import (
     Transmit,
     TtlExpired,
 )
-from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.matching import Entry, Packet
+from anycast_sdn.simulation.meter import Meter
 from anycast_sdn.simulation.neighbour_packets import ND_FIELDS
 from anycast_sdn.simulation.reassembly import Reassembly
 from anycast_sdn.simulation.refusals import EqualBuckets, Refused, TableFull
 from anycast_sdn.simulation.roles import Roles
 from anycast_sdn.simulation.tracker import Tracker
-
-
-class _Meter:
-    def __init__(self, rule: MeterRule, now: float) -> None:
-        self.rule = rule
-        self._tokens = TokenBucket(rule.rate, rule.burst, now)
-
-    def lets_pass(self, now: float) -> bool:
-        return self._tokens.take(now)
-
 
 # ------------------------------------------------------------------------------ the switch
 
@@ -110,6 +107,8 @@ class SimulatedSwitch:
     tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?  ``tracker``: its
     connection tracker, which it may share with other switches as bridges of one Open vSwitch do; None: its own.
     ``connections``: does it have one at all?  ``gateway_answers``: can it set the fields of neighbour discovery?
+    ``profile``: what it does not do besides; what it ignores of rules is in ``flows`` nevertheless.
+    ``only_declared``: rules that the pipeline does not declare are a bug of ours.
     """
 
     def __init__(
@@ -127,8 +126,13 @@ class SimulatedSwitch:
         connections: bool = True,
         gateway_answers: bool = True,
         tracker: Tracker | None = None,
+        profile: Profile = ALL_OF_OPENFLOW,
+        only_declared: bool = True,
     ) -> None:
-        self._layout = layout
+        self.profile = profile
+        self._only_declared = only_declared
+        self._layout = layout.of_switch()
+        self._is_known = False  # the controller knows its rules without their cookies (``openflow.known_rules``)
         self._fin_timeout = fin_timeout
         self._tcp_flags = tcp_flags
         self._packet_size = packet_size
@@ -141,9 +145,11 @@ class SimulatedSwitch:
         self._gateway_answers = gateway_answers
         self.tracker = Tracker() if tracker is None else tracker
         self._reassembly: Reassembly[Packet] = Reassembly()
-        self._tables = {layout.table(table): FlowTable() for table in Table}
+        self._tables = {layout.table(table): FlowTable[Entry]() for table in Table}
         self._entries: dict[RuleKey, Entry] = {}  # by the key of the rule in its logical table
-        self._meters: dict[int, _Meter] = {}
+        self._as_sent: dict[RuleKey, FlowRule] = {}  # those of which the switch ignores something
+        self._replacing = 0  # rules that have replaced one
+        self._meters: dict[int, Meter] = {}
         self._reports_expired = True  # as ``ReportExpired`` asks at the start of every connection
         self.groups: dict[int, GroupRule] = {}
         self.roles = Roles()
@@ -153,19 +159,32 @@ class SimulatedSwitch:
     @property
     def flows(self) -> dict[RuleKey, FlowRule]:
         """The rules in their logical tables, with their present idle timeouts."""
-        return {
-            key: self._layout.logical(replace(entry.rule, idle_timeout=entry.idle_timeout))
-            for key, entry in self._entries.items()
-        }
+        return {key: self._layout.logical(self._listed(key, entry)) for key, entry in self._entries.items()}
+
+    def _listed(self, key: RuleKey, entry: Entry) -> FlowRule:
+        rule = self._as_sent.get(key) or replace(entry.rule, idle_timeout=entry.idle_timeout)
+        return replace(rule, cookie=self._said(rule.cookie))
 
     @property
     def meters(self) -> dict[int, MeterRule]:
         return {number: meter.rule for number, meter in self._meters.items()}
 
+    def found(self, features: Features) -> Features:
+        """What trials would find of it, where one without a profile has these; it is sent what it takes then."""
+        found = profiles.found(self.profile, features, self._layout)
+        if self.profile is not ALL_OF_OPENFLOW:
+            plain = adapted(self._layout, Features(keeps_ttl=features.keeps_ttl))
+            another = SimulatedSwitch(layout=plain, profile=self.profile, only_declared=False)
+            found = replace(found, lacks=causes((*found.lacks, *probed.lacks_of(another, plain))))
+        self._layout = adapted(self._layout, found)
+        self._is_known = not found.cookies
+        return found
+
     def counters(self) -> Iterator[tuple[int, int]]:
         """(cookie, packets matched) of every rule."""
+        has_statistics = "statistics" not in self.profile.wrong
         for entry in self._entries.values():
-            yield entry.rule.cookie, entry.packets
+            yield self._said(entry.rule.cookie), entry.packets * has_statistics
 
     def packets(self) -> Counter[Kind]:
         """How many packets the rules of each kind have matched."""
@@ -186,9 +205,30 @@ class SimulatedSwitch:
 
     def apply(self, message: Message, now: float, trace: Trace | None = None) -> list[Effect]:
         """Execute a message.  Raises Undeclared, Refused."""
+        if isinstance(message, PutBinding | RemoveBinding | BeginConnection):
+            return self.apply(_written_out(message), now, trace)
+        caused = (self._take(each, now, trace) for each in self._layout.with_groups([message]))
+        return [effect for effects in caused for effect in effects]
+
+    def _take(self, message: Message, now: float, trace: Trace | None) -> list[Effect]:
+        if isinstance(message, AddFlow):  # a rule has to be placed first
+            return self._execute(message, now, trace)
+        if isinstance(message, SetGroup):
+            return self._execute(self._taken_group(message), now, trace)
+        taken = profiles.taken(self.profile, message)
+        return [] if taken is None else self._execute(taken, now, trace)
+
+    def _taken_group(self, message: SetGroup) -> Message:
+        placed = message._replace(group=self._layout.group_on_switch(message.group))
+        taken = profiles.taken(self.profile, placed)
+        if taken == placed:
+            return message
+        if not isinstance(taken, SetGroup):
+            return Barrier()  # it is ignored
+        return taken._replace(group=self._layout.logical_group(taken.group) or taken.group)
+
+    def _execute(self, message: Message, now: float, trace: Trace | None) -> list[Effect]:
         match message:
-            case PutBinding() | RemoveBinding() | BeginConnection():
-                return self.apply(_written_out(message), now, trace)
             case AddFlow(rule):
                 self._add(rule, now)
             case DeleteFlow(rule):
@@ -207,7 +247,8 @@ class SimulatedSwitch:
                 self._expect(exists, meter.number in self._meters, message)
                 if not self._has_meters:
                     raise Refused("this switch has no meters")
-                self._meters[meter.number] = _Meter(meter, now)
+                profiles.check_meters(self.profile, {*self._meters, meter.number})
+                self._meters[meter.number] = Meter(meter, now)
             case DeleteMeter(number):
                 self._meters.pop(number, None)
                 return self._remove([key for key, e in self._entries.items() if e.rule.meter == number])
@@ -228,11 +269,14 @@ class SimulatedSwitch:
 
     def _set_group(self, message: SetGroup) -> None:
         number, buckets = message.group.number, message.group.buckets
+        if number in self._layout.groups:
+            return  # there it is
         self._expect(message.exists, number in self.groups, message)
         if any(isinstance(action, CheckSize | Copy | Track) for bucket in buckets for action in bucket.actions):
             raise Refused("a bucket is an action set: Open vSwitch ignores this action there")
         if not self._equal_buckets and len(set(buckets)) < len(buckets):
             raise EqualBuckets(f"{len(buckets)} buckets")
+        profiles.check_groups(self.profile, {*self.groups, number})
         self.groups[number] = message.group
 
     def _expect(self, wanted: bool, there: bool, message: Message) -> None:
@@ -240,20 +284,44 @@ class SimulatedSwitch:
             raise Refused(f"{message}: {'is' if there else 'is not'} there already")
 
     def _add(self, rule: FlowRule, now: float) -> None:
-        check(rule)
-        key, rule = rule.key, self._layout.on_switch(rule)
+        if self._only_declared:
+            check(rule)
+        key, sent = rule.key, self._layout.on_switch(rule)
+        taken = profiles.taken(self.profile, AddFlow(sent))
+        if not isinstance(taken, AddFlow):
+            return
+        rule = taken.rule
+        self._check(rule)
+        old = self._entries.get(key)
+        if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
+            raise TableFull(f"{self._table_size} rules are here already")
+        if old is None:
+            profiles.check_room(self.profile, (each.rule for each in self._entries.values()), rule.table)
+        elif self._loses_one_that_replaces():
+            self._remove([key])
+            return
+        entry = Entry(rule, now)
+        entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay without OFPFF_RESET_COUNTS
+        self._entries[key] = entry
+        self._tables[rule.table].put(entry)
+        self._as_sent.pop(key, None)
+        if rule != sent:
+            self._as_sent[key] = sent
+
+    def _check(self, rule: FlowRule) -> None:
+        """``rule``: as the switch is to hold it.  Raises Refused."""
         refusals.check(rule)
         if rule.goto is not None and rule.goto <= rule.table:
             raise Refused(f"{rule} goes backwards")
         meters = [rule.meter, *(action.meter for action in rule.actions if isinstance(action, Copy))]
         if any(meter is not None and meter not in self._meters for meter in meters):
             raise Refused(f"{rule}: no such meter")
-        if not self._tcp_flags and any(_is_extension(field.name) for field in rule.match):
+        if not self._tcp_flags and any(refusals.is_extension(field.name) for field in rule.match):
             raise Refused("this switch matches neither TCP flags nor registers")
         if not self._fragment_flags and any(field.name == "ip_frag" for field in rule.match):
             raise Refused("this switch cannot tell fragments")
         for action in rule.actions:
-            if isinstance(action, ToGroup) and action.group not in self.groups:
+            if isinstance(action, ToGroup) and not (action.group in self.groups or action.group in self._layout.groups):
                 raise (Refused if self._equal_buckets else EqualBuckets)(f"{rule}: no such group")
             if isinstance(action, ToGroup) and (action is not rule.actions[-1] or rule.goto is not None):
                 raise Refused(f"{rule}: nothing may follow a group")
@@ -261,19 +329,19 @@ class SimulatedSwitch:
                 raise Refused("this switch cannot tell how large packets are")
             if isinstance(action, FinTimeout) and not self._fin_timeout:
                 raise Refused("this switch has no fin_timeout")
-            if not self._tcp_flags and _uses_registers(action):
+            if not self._tcp_flags and refusals.uses_registers(action):
                 raise Refused("this switch has no registers")
             if isinstance(action, Track):
                 self._need_tracker()
             if isinstance(action, Load) and action.name in ND_FIELDS and not self._gateway_answers:
                 raise Refused("this switch cannot make advertisements of solicitations")
-        old = self._entries.get(key)
-        if old is None and self._table_size is not None and len(self._entries) >= self._table_size:
-            raise TableFull(f"{self._table_size} rules are here already")
-        entry = Entry(rule, now)
-        entry.packets = old.packets if old else 0  # OF 1.3.5 §6.4: counters stay without OFPFF_RESET_COUNTS
-        self._entries[key] = entry
-        self._tables[rule.table].put(entry)
+
+    def _said(self, cookie: int) -> int:
+        return 0 if "cookies" in self.profile.wrong and not self._is_known else cookie
+
+    def _loses_one_that_replaces(self) -> bool:
+        self._replacing += 1
+        return "replacing" in self.profile.wrong and self._replacing % 3 == 0
 
     def _need_tracker(self) -> None:
         if not self._connections:
@@ -283,10 +351,12 @@ class SimulatedSwitch:
         effects: list[Effect] = []
         for key in keys:
             entry = self._entries.pop(key, None)
+            self._as_sent.pop(key, None)
             if entry:
                 self._tables[entry.rule.table].remove(entry.rule)
                 if entry.rule.notify:
-                    effects.append(FlowRemoved(entry.rule.cookie, entry.idle_timeout, deleted, not entry.packets))
+                    cookie = self._said(entry.rule.cookie)
+                    effects.append(FlowRemoved(cookie, entry.idle_timeout, deleted, not entry.packets))
         return effects
 
     def expire(self, now: float) -> list[Effect]:
@@ -364,7 +434,8 @@ class SimulatedSwitch:
                 case PopVlan():
                     packet.pop_vlan()
                 case ToGroup(number):
-                    bucket = choose(self._layout.group_on_switch(self.groups[number]), packet.hashed)
+                    own = self._layout.groups.get(number)
+                    bucket = choose(own or self._layout.group_on_switch(self.groups[number]), packet.hashed)
                     return bucket is not None and self._act(packet, bucket.actions, entry, done, run)
                 case CheckSize(limit):
                     packet.set_field("reg1", int(len(packet.frame) > L3 + limit))
@@ -385,6 +456,8 @@ class SimulatedSwitch:
                 packet.move(action)
         if name.startswith("ipv4") and not self._fragments:
             packet.spoil()
+        if name.startswith("ipv6") and "icmpv6_checksum" in self.profile.wrong:
+            packet.spoil_icmpv6()
 
     def _branch(self, packet: Packet, action: Copy | Resubmit | Track, entry: Entry | None, run: _Run) -> None:
         """Actions after which this packet goes on: a copy to the controller, a pass through another table."""
@@ -416,7 +489,9 @@ class SimulatedSwitch:
         if port == OFPP_TABLE:
             self._pipeline(packet, run)
         elif port == OFPP_CONTROLLER:
-            run.effects.append(PacketIn(entry.rule.cookie if entry else _NO_COOKIE, in_port, packet.to_controller))
+            if not ("lldp" in self.profile.wrong and packet.fields["eth_type"] == ETH_LLDP):
+                cookie = self._said(entry.rule.cookie) if entry else _NO_COOKIE
+                run.effects.append(PacketIn(cookie, in_port, packet.to_controller))
         elif port == OFPP_IN_PORT:
             run.effects.append(Transmit(in_port, packet.frame))
         elif port != in_port:  # OF 1.3.5 §4.5: only OFPP_IN_PORT sends a packet back by its ingress port
@@ -442,19 +517,13 @@ def _written_out(message: PutBinding | RemoveBinding | BeginConnection) -> Messa
             return connections.with_first_packet(message)
 
 
-def _uses_registers(action: Action) -> bool:
-    return isinstance(action, Load | Move) or (isinstance(action, SetField) and _is_extension(action.name))
-
-
-def _is_extension(name: str) -> bool:
-    return name == "tcp_flags" or name.startswith(("reg", "xxreg", "ct_", "pkt_"))
-
-
 _NO_COOKIE = (1 << 64) - 1  # OF 1.3.5 §7.4.1: no entry caused the packet-in
 
 
 def choose(group: GroupRule, flow: FlowKey | None) -> Bucket | None:
     """The bucket of a select group for this flow: always the same, in proportion to the weights."""
+    if group.indirect:
+        return group.buckets[0]
     total = sum(bucket.weight for bucket in group.buckets)
     if not total or flow is None:
         return None

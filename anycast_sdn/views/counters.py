@@ -177,6 +177,11 @@ OF_FLOWS: Mapping[str, Meaning] = {
         "gets an ICMP error, or a RST to its SYN.",
         "As for `client_full`: one port takes a large share of the pool.",
     ),
+    "switch_unable": Meaning(
+        "A client began a flow of a family that its switch cannot carry out, or of SCTP or a ping although its switch "
+        "is known to refuse their rules. The client gets an ICMP error, or a RST to its SYN.",
+        "`anycast-sdn switches` says what the switch lacks. Connect its clients to another switch, or update it.",
+    ),
     "server_lost": Meaning(
         "A packet of a TCP connection came after its server was lost (`freed`), or after the deadline of a drain. Its "
         "client is sent a RST, and so is its server if that has sent it: each switch answers up to 1,000 a second of "
@@ -254,6 +259,10 @@ OF_SWITCHES: Mapping[str, Meaning] = {
     "too_large": Meaning(
         "A packet was larger than the next link's `mtu`. Its sender gets an ICMP error with that size.",
         "Nothing: this is how path MTU discovery works.",
+    ),
+    "beyond_limit": Meaning(
+        "The switch has no meters, and has sent more packets of a kind than `limits` allow: the controller drops them.",
+        "Look for a host that floods. `limits` of the network file may be raised.",
     ),
     "ttl_expired": Meaning(
         "The TTL or hop limit of a packet expired here. Its sender gets an ICMP error.",

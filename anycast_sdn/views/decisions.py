@@ -23,6 +23,7 @@ _EXCLUDED = {
     Exclusion.DRAINED: "it is drained",
     Exclusion.DISABLED: "it is disabled",
     Exclusion.EDGE_DRAINING: "its edge is drained",
+    Exclusion.EDGE_UNABLE: "its switch cannot be a server edge for this family",
     Exclusion.NO_WEIGHT: "its weight is 0",
     Exclusion.UNREACHABLE: "it does not answer ARP or neighbour discovery",
     Exclusion.CRITICAL: "its health is critical",

@@ -15,6 +15,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from anycast_sdn.control.controller import Controller
+from anycast_sdn.control.lldp_passage import EFFECT, FINDING
 from anycast_sdn.control.share import Share
 from anycast_sdn.control.switch import ManagedSwitch
 from anycast_sdn.core.events import Severity, Subject
@@ -27,6 +28,7 @@ from anycast_sdn.core.slots import Spread
 from anycast_sdn.core.words import FAMILIES, counted, listed
 from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.graph import Graph
+from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.views.counters import Counters
 
 MAX_REASONS = 100  # in one answer, and of one kind
@@ -83,6 +85,7 @@ def reasons(
     yield from _of_storage(database, binding_log)
     for switch in controller.switches.values():
         yield from _of_switch(switch, counters, now)
+    yield from _of_lldp(controller)
     yield from _of_links(controller, now)
     yield from itertools.islice(_unserved(controller.groups, controller.announcements.announcers), MAX_REASONS)
     yield from _of_servers(controller)
@@ -157,6 +160,31 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
             "rules.refused", subject, f"switch {name} refuses rules: {refused} until now",
             "What these rules are for is not served: flows of clients there may fail.",
         )  # fmt: skip
+    for judgement in switch.judgements():
+        if not judgement.is_able:
+            yield Reason(
+                "switch.degraded", subject, f"switch {name} {judgement.finding}",
+                f"{judgement.effect[:1].upper()}{judgement.effect[1:]}.", about=judgement.role.value,
+            )  # fmt: skip
+    for lacking in switch.room.shortages():
+        effect = f"{lacking.effect[:1].upper()}{lacking.effect[1:]}."
+        yield Reason("switch.degraded", subject, f"switch {name} {lacking.sentence}", effect, Severity.WARNING,
+                     about="groups" if lacking.table is None else f"table {lacking.table}")  # fmt: skip
+    if flows := switch.cut_off.flows:
+        first, *others = map(text, switch.cut_off.destinations)
+        to = first + (f" and {counted(len(others), 'other destination')}" if others else "")
+        yield Reason(
+            "switch.degraded", subject,
+            f"switch {name} drops the packets of {counted(flows, 'known flow')}: it has no next hop to {to}",
+            "With two tables it cannot report them, so their senders are not told. They go on when there is one again.",
+            Severity.WARNING, about="next hop",
+        )  # fmt: skip
+    if switch.share is Share.REST and suited(switch.features.tables).names_next_hops:
+        yield Reason(
+            "switch.degraded", subject, f"switch {name} has two tables, and is shared among the members of the cluster",
+            "Its known flows lose their next hops when routes change: end the sharing ('anycast-sdn cluster gather').",
+            about="shared",
+        )  # fmt: skip
     for question in sorted(switch.unanswered):
         sentence = f"switch {name} does not answer when asked for its {question}"
         effect = "Whether they are as they should be is not known."
@@ -226,6 +254,18 @@ def _of_pool(switch: ManagedSwitch, family: str, use: PoolUse, outlook: Outlook)
 
 
 # ------------------------------------------------------------------------------ links
+
+
+def _of_lldp(controller: Controller) -> Iterator[Reason]:
+    for name in sorted(controller.discovery.passage.swallowing):
+        if controller.by_name[name].synchronised:
+            effect = (
+                f"{EFFECT[:1].upper()}{EFFECT[1:]}; with discovery: {{lldp: false}} all links are, and none is sent."
+            )
+            yield Reason(
+                "switch.degraded", Subject("switch", name), f"switch {name} {FINDING}", effect, Severity.WARNING,
+                about="lldp",
+            )  # fmt: skip
 
 
 def _of_links(controller: Controller, now: float) -> Iterator[Reason]:

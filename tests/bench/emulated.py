@@ -2,17 +2,20 @@
 
 It has ports, hosts that answer ARP and neighbour solicitations, and a memory for rules; of frames it forwards LLDP
 alone, by its links.  It describes itself as Open vSwitch and keeps the order of messages as that does, so that nobody
-needs barriers between rules and packets.  A request that it does not implement gets an OpenFlow error.  Messages about
-flows under load are handled by ``load`` (see ``loadgen``), all others here.
+needs barriers between rules and packets.  A request that it does not implement gets an OpenFlow error; what the
+controller tries out it can do.  Messages about flows under load are handled by ``load`` (see ``loadgen``), all others
+here.
 """
 
 from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from struct import Struct
 from typing import NamedTuple, Protocol, TypeAlias
+
+from examined import TRIAL_COOKIES, removal, sent_back
 
 from anycast_sdn.core.model import ICMPV6, Address
 from anycast_sdn.openflow import builders, frames
@@ -23,9 +26,12 @@ HELLO, ERROR, ECHO_REQUEST, ECHO_REPLY, FEATURES_REQUEST, FEATURES_REPLY = 0, 1,
 PACKET_IN, PACKET_OUT, FLOW_MOD, MULTIPART_REQUEST, MULTIPART_REPLY, BARRIER_REQUEST, BARRIER_REPLY = (
     10, 13, 14, 18, 19, 20, 21,
 )  # fmt: skip
+_FLOW_REMOVED, _GROUP_MOD, _METER_MOD = 11, 15, 29
 DESCRIPTION, FLOW_STATS, AGGREGATE, GROUP_DESC, METER_CONFIG, METER_FEATURES, PORT_DESC = 0, 1, 2, 7, 10, 11, 13
 ADD, DELETE, DELETE_STRICT = 0, 3, 4
 ALL_TABLES = 0xFF
+_SEND_REMOVED = 1  # OFPFF_SEND_FLOW_REM
+_TO_CONTROLLER = 0xFFFFFFFD  # OFPP_CONTROLLER
 
 HEADER = Struct("!BBHI")
 FLOW_MOD_FIXED = Struct("!8x QQBBHHHIIIH2x")  # up to the match: cookie, mask, table, command, idle, hard, priority, …
@@ -36,6 +42,9 @@ _FLOW_STATS = Struct("!HBxIIHHHH4xQQQ")
 _FEATURES = Struct("!QIBB2xII")
 _PORT = Struct("!I4x6s2x16sIIIIIIII")
 _PACKET_IN = Struct("!IHBBQHHIIxxxx xx")
+_LISTED = Struct("!H2xI")  # a change of a group or meter begins with its command and number
+_DELETE_LISTED, _ALL_LISTED = 2, 0xFFFFFFFC  # all groups; all meters have a higher one
+_MAX_METER = 200_000  # as Open vSwitch says
 _REPLY_SIZE = 60000  # of one part of a multipart reply
 _READ_SIZE = 1 << 18
 _VIEWS = 3  # masks that a controller uses by turns
@@ -67,6 +76,7 @@ class EmulatedSwitch:
         self.dpid = dpid
         self.load: Load | None = None
         self.rules = Rules(remember)
+        self._listed: dict[int, dict[int, bytes]] = {GROUP_DESC: {}, METER_CONFIG: {}}  # by number
         self.links: dict[int, tuple[EmulatedSwitch, int]] = {}  # port → the switch there, and its port
         self.introduced = False  # the controller has asked for the ports, which ends OS-Ken's handshake
         self._ports = ports
@@ -165,7 +175,9 @@ class EmulatedSwitch:
         elif kind == MULTIPART_REQUEST:
             yield from self._multipart(xid, message)
         elif kind == FLOW_MOD:
-            self.rules.take(message)
+            yield from self.rules.take(message)
+        elif kind in (_GROUP_MOD, _METER_MOD):
+            self._list(self._listed[GROUP_DESC if kind == _GROUP_MOD else METER_CONFIG], message)
         elif kind == PACKET_OUT:
             yield from self._deliver(message)
         elif kind == ERROR:
@@ -174,7 +186,7 @@ class EmulatedSwitch:
     def _multipart(self, xid: int, message: bytes) -> Iterator[bytes]:
         kind, _ = _MULTIPART.unpack_from(message, HEADER.size)
         parts: list[bytes] = [b""]
-        if kind in (GROUP_DESC, METER_CONFIG) or not self._remembers(kind, message):
+        if not self._remembers(kind, message):
             yield _message(ERROR, xid, b"\0\1\0\2" + message[:64])  # bad request: multipart type
             return
         if kind == DESCRIPTION:
@@ -185,7 +197,9 @@ class EmulatedSwitch:
         elif kind == AGGREGATE:
             parts = [bytes(24)]
         elif kind == METER_FEATURES:
-            parts = [Struct("!IIIBBxx").pack(1000, 2, 15, 1, 0)]
+            parts = [Struct("!IIIBBxx").pack(_MAX_METER, 2, 15, 1, 0)]
+        elif kind in self._listed:
+            parts = list(_parts(self._listed[kind].values())) or parts
         elif kind == PORT_DESC:
             parts = [b"".join(map(_port, self._ports))]
             self.introduced = True
@@ -194,6 +208,18 @@ class EmulatedSwitch:
             return
         for number, part in enumerate(parts, 1):
             yield _message(MULTIPART_REPLY, xid, _MULTIPART.pack(kind, number < len(parts)) + part)
+
+    @staticmethod
+    def _list(there: dict[int, bytes], message: bytes) -> None:
+        """Groups and meters are listed as they come, but for the first field: the command here, the length there."""
+        command, number = _LISTED.unpack_from(message, HEADER.size)
+        if command != _DELETE_LISTED:
+            body = message[HEADER.size + 2 :]
+            there[number] = (len(body) + 2).to_bytes(2, "big") + body
+        elif number >= _ALL_LISTED:
+            there.clear()
+        else:
+            there.pop(number, None)
 
     def _remembers(self, kind: int, message: bytes) -> bool:
         """False for a request about rules of flows if these are not kept: no reply may say that they are missing."""
@@ -207,7 +233,10 @@ class EmulatedSwitch:
         (actions,) = Struct("!H").unpack_from(message, 16)
         frame = message[24 + actions :]
         ethertype = frame[12:14]
-        if ethertype == b"\x88\xcc":
+        if back := sent_back(frame):
+            fixed = _PACKET_IN.pack(0xFFFFFFFF, len(back), 1, 0, TRIAL_COOKIES[0], 1, 12, 0x80000004, _TO_CONTROLLER)
+            yield _message(PACKET_IN, 0, fixed + back)
+        elif ethertype == b"\x88\xcc":
             (port,) = Struct("!I").unpack_from(message, 24 + 4)
             if peer := self.links.get(port):
                 peer[0].receive_lldp(peer[1], frame)
@@ -238,6 +267,11 @@ def _message(kind: int, xid: int, body: bytes = b"") -> bytes:
     return HEADER.pack(4, kind, HEADER.size + len(body), xid) + body
 
 
+def _match(message: bytes) -> bytes:
+    """That of a flow-mod."""
+    return message[MATCH : MATCH + int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")]
+
+
 def _port(number: int) -> bytes:
     mac = b"\x02\x00" + number.to_bytes(4, "big")
     return _PORT.pack(number, mac, b"eth%d" % number, 0, 0, 0, 0, 0, 0, 0, 0)
@@ -258,14 +292,22 @@ class Rules:
         self.asked_at = 0.0
         self._entries: dict[_Key, tuple[int, bytes]] = {}  # → cookie, statistics entry
         self._views: dict[int, dict[tuple[int, int], dict[_Key, bytes]]] = {}  # mask → (table, cookie & mask)
+        self._reported: set[_Key] = set()  # rules that are tried out, whose removal is to be reported
         self._punting: dict[int, int] = {}  # cookie → table, of all rules that are not a flow's
 
-    def take(self, message: bytes) -> None:
-        """A flow-mod that is not part of the load."""
-        cookie, _, table, command, *_ = FLOW_MOD_FIXED.unpack_from(message)
-        if command == ADD:
-            self._punting[cookie] = table
-        self.pending.append(message)
+    def take(self, message: bytes) -> Iterator[bytes]:
+        """A flow-mod that is not part of the load.  A rule that is tried out is not kept; its removal is reported."""
+        cookie, _, table, command, _, _, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
+        key = table, priority, _match(message)
+        if cookie not in TRIAL_COOKIES:
+            if command == ADD:
+                self._punting[cookie] = table
+            self.pending.append(message)
+        elif command == ADD and flags & _SEND_REMOVED:
+            self._reported.add(key)
+        elif command == DELETE_STRICT and key in self._reported:
+            self._reported.remove(key)
+            yield _message(_FLOW_REMOVED, 0, removal(cookie, table, priority))
 
     def has(self, kind: Kind) -> bool:
         return any(kind_of(cookie) is kind for cookie in self._punting)
@@ -298,8 +340,7 @@ class Rules:
         pending, self.pending = self.pending, []
         for message in pending:
             cookie, mask, table, command, idle, hard, priority, _, _, _, flags = FLOW_MOD_FIXED.unpack_from(message)
-            match_size = int.from_bytes(message[MATCH + 2 : MATCH + 4], "big")
-            key = table, priority, message[MATCH : MATCH + match_size]
+            key = table, priority, _match(message)
             if command == ADD:
                 self._remove(key)
                 size = len(message) - MATCH + _FLOW_STATS.size
@@ -322,7 +363,7 @@ class Rules:
                 del view[key[0], known[0] & mask][key]
 
 
-def _parts(entries: Iterator[bytes]) -> Iterator[bytes]:
+def _parts(entries: Iterable[bytes]) -> Iterator[bytes]:
     part: list[bytes] = []
     size = 0
     for entry in entries:

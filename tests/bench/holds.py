@@ -290,11 +290,20 @@ class Hub:
             self.now += 0.25
             self.sent = []
             pieces += self.measure(lambda: self.controller.tick(self.now)).pieces
-            for dpid in self.controller.switches:
-                pieces += self.measure(lambda dpid=dpid: self.controller.tick_switch(dpid, self.now)).pieces  # type: ignore[misc]
             sent, self.sent = self.sent, None
             self._deliver(sent, silent)
+            pieces += self.tick_switches(silent)
         return Held(pieces)
+
+    def tick_switches(self, silent: str = "") -> list[Piece]:
+        """What time brings for each switch; see ``tick``."""
+        pieces = []
+        self.sent = []
+        for dpid in self.controller.switches:
+            pieces += self.measure(lambda dpid=dpid: self.controller.tick_switch(dpid, self.now)).pieces  # type: ignore[misc]
+        sent, self.sent = self.sent, None
+        self._deliver(sent, silent)
+        return pieces
 
     def _deliver(self, sent: Iterable[tuple[int, Message]], silent: str) -> None:
         for dpid, message in sent:

@@ -274,12 +274,15 @@ class RestDouble:
 
     # ---------------------------------------------------------------- flows
 
-    def flow(self, index: int) -> Json:
+    def serving(self) -> list[tuple[Json, Json]]:
+        """Every server that has flows, with its group."""
+        return [(group, server) for group in self.groups for server in group["servers"] if server["flows"]]
+
+    def flow(self, index: int, serving: Sequence[tuple[Json, Json]]) -> Json:
         """The flow with this index; the first one is the latest."""
         if index < 2 and self.case != "large":
             return dict(self._answers["/v1/flows"]["flows"][1 - index])
-        everybody = [(group, server) for group in self.groups for server in group["servers"] if server["flows"]]
-        group, server = everybody[index * 7 % len(everybody)]
+        group, server = serving[index * 7 % len(serving)]
         is_v6 = ":" in server["address"]
         site = self.sites[index % len(self.sites)]
         subnet, host = 1 + index % len(self.sites), 10 + index * 13 % 200
@@ -306,8 +309,9 @@ class RestDouble:
     def flows(self, query: Query) -> Json:
         limit, index = int(query.get("limit", ["100"])[0]), int(query.get("cursor", ["0"])[0])
         page: list[Json] = []
+        serving = self.serving()
         while index < self.flow_count and len(page) < limit:
-            flow = self.flow(index)
+            flow = self.flow(index, serving)
             index += 1
             if self._selects(query, flow):
                 page.append(flow)
@@ -322,7 +326,8 @@ class RestDouble:
         return named and ("q" not in query or query["q"][0] in words)
 
     def decided(self, edge: str, number: int) -> Json:
-        near = (self.flow(index) for index in range(min(self.flow_count, 4000)))
+        serving = self.serving()
+        near = (self.flow(index, serving) for index in range(min(self.flow_count, 4000)))
         flow = next((each for each in near if (each["edge"], each["number"]) == (edge, number)), None)
         if flow is None:
             raise NoSuch(f"there is no flow {number} at {edge}")

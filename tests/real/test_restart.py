@@ -112,4 +112,4 @@ def test_a_new_connection_waits_for_the_controller(network: Running) -> None:
         syns.wait_for(1)
     network.controller.start()
     until(lambda: client.process.poll() is not None, "the connection is served")
-    assert client.output().splitlines()[1] == "1000 bytes, checksum right"
+    assert client.output().splitlines()[1] == "1000 bytes, checksum right", client.output()

@@ -112,7 +112,7 @@ class Member:
         self._event(self.controller.rule_removed, dpid, cookie, deleted, unused)
 
     def rule_refused(self, dpid: int, cookie: int, full: bool, reason: str) -> None:
-        self._event(self.controller.rule_refused, dpid, cookie)
+        self._event(partial(self.controller.rule_refused, why=reason, full=full), dpid, cookie)
 
     def group_refused(self, dpid: int, number: int) -> None:
         self._event(self.controller.group_refused, dpid, number)
@@ -269,12 +269,12 @@ class SharedChannels(ControlChannels):
         else:
             super()._confirmed(name, ticket)
 
-    def _rule_refused(self, name: str, cookie: int) -> None:
+    def _rule_refused(self, name: str, cookie: int, why: str = "", full: bool = False) -> None:
         dpid, member = self.dpid(name), self.of_flows(name)
         if dpid in self.shared and not binding_of(cookie):
-            self._clock.after(CHANNEL_S, self.master.sharing.pass_on, dpid, "rule_refused", cookie, False, "full")
+            self._clock.after(CHANNEL_S, self.master.sharing.pass_on, dpid, "rule_refused", cookie, full, why)
         else:
-            self._later_at(member, member.controller.rule_refused, dpid, cookie)
+            self._later_at(member, partial(member.controller.rule_refused, why=why, full=full), dpid, cookie)
 
     def _group_refused(self, name: str, number: int) -> None:
         if self.dpid(name) in self.shared:

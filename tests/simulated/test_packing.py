@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from os_ken.ofproto import ofproto_v1_3 as ofp
 from os_ken.ofproto.ofproto_protocol import ProtocolDesc
@@ -26,6 +28,16 @@ def by_os_ken(messages: list[Message]) -> bytes:
     return b"".join(codec.serialised(datapath, codec._build(datapath, message)) for message in messages)
 
 
+def without_ids(data: bytes) -> bytes:
+    """The messages without their transaction ids, which say what a message is about (``transactions``)."""
+    messages = bytearray()
+    while data:
+        (length,) = struct.unpack_from("!H", data, 2)
+        messages += data[:4] + bytes(4) + data[8:length]
+        data = data[length:]
+    return bytes(messages)
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in TOPOLOGIES.glob("*.yaml")))
 def test_what_is_packed_has_the_bytes_of_the_serialiser(name: str) -> None:
     net = network(name)
@@ -36,4 +48,5 @@ def test_what_is_packed_has_the_bytes_of_the_serialiser(name: str) -> None:
             held += [AddFlow(rule), DeleteFlow(rule), Barrier()]
         held += [SetGroup(group, exists) for group in switch.groups.values() for exists in (False, True)]
     assert len(held) > 100
-    assert codec.encoder(FIVE_TABLES).encode(Datapath(version=ofp.OFP_VERSION), held) == by_os_ken(held)
+    packed = codec.encoder(FIVE_TABLES).encode(Datapath(version=ofp.OFP_VERSION), held)
+    assert without_ids(packed) == without_ids(by_os_ken(held))

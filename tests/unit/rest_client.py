@@ -51,6 +51,23 @@ HEALTH = {
 }
 
 
+REPORT: dict[str, Any] = {
+    **{"name": "arh1", "dpid": 1, "address": "192.0.2.1:40000", "connected": True, "tables": 3, "unanswered": []},
+    "description": {"manufacturer": "Acme", "hardware": "Acme 9", "software": "1.0", "serial": None, "datapath": None},
+    "layout": {"ingress": 0, "client_out": 1, "service": 2, "client_in": 1, "routes": 2},
+    "room": {
+        "tables": [{"table": 0, "needs": 20, "says": 1024}, {"table": 1, "needs": 10, "says": None}],
+        "groups": {"needs": 1, "says": 32},
+    },
+    "roles": [
+        {"role": "client edge", "wanted": True, "families": ["ipv4"], "sentence": "cannot be a client edge for IPv6",
+         "lacks": [{"ability": "set_ipv6", "what": "set IPv6 addresses", "family": "ipv6", "table": 1, "why": "no"}]},
+        {"role": "server edge", "wanted": False, "families": [], "sentence": "cannot be a server edge", "lacks": []},
+        {"role": "core", "wanted": True, "families": ["ipv4", "ipv6"], "sentence": "can be a core", "lacks": []},
+    ],
+    "without": [{"feature": "meters", "effect": "has no meters"}],
+    "rules": {"bindings": 6, "other": 30, "groups": 1},
+}  # fmt: skip
 LOAD = {"overall": 0.5, "sessions": 5, "cpu": 0.5, "memory": None, "disk": None, "network": 0.1, "age_s": 2.5}
 
 
@@ -157,6 +174,18 @@ class Facts:
             raise NotFound(f"there is no edge {name!a}")
         return self.switches()[0]
 
+    def switch_reports(self, turn: Any = None) -> list[dict[str, Any]]:
+        return [self.switch_report("arh1")]
+
+    def switch_report(self, name: str) -> dict[str, Any]:
+        if name != "arh1":
+            raise NotFound(f"there is no switch {name!a}")
+        return REPORT
+
+    def examine(self, name: str) -> dict[str, Any]:
+        self.examined = name
+        return self.switch_report(name)
+
     def topology(self, without: Sequence[str], groups: Sequence[str] = (), turn: Any = None) -> dict[str, Any]:
         if "nowhere" in without:
             raise NotFound("'nowhere' is no switch")
@@ -208,7 +237,7 @@ class Facts:
         if end != Port("arh1", 1):
             raise NotFound(f"no link ends at {end}")
         shown = {"ends": ["arh1:1", "ars2:2"], "cost": self.cost, "state": "up", "declared": True, "up": True}
-        return shown | {"mtu": None, "confirmed": True, "failures": 0, "cabled_instead": {}}
+        return shown | {"mtu": None, "confirmed": True, "by_ports": False, "failures": 0, "cabled_instead": {}}
 
     def set_link_cost(self, end: Port, cost: int) -> dict[str, Any]:
         self.cost = cost

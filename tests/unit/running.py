@@ -26,19 +26,21 @@ class Answer(NamedTuple):
 class Controller:
     """One that runs, without switches; REST needs a token."""
 
-    def __init__(self, folder: Path, database: str = ":memory:") -> None:
+    def __init__(self, folder: Path, database: str = ":memory:", *more: str) -> None:
+        """``more``: further options."""
         self.folder = folder
         self._network, tokens = folder / "figure1.yaml", folder / "tokens"
         self._network.write_text(_output("example", "figure1"))
         words = ("token", "add", "tests", "--scope", "admin", "--file", str(tokens))
         self.token = _output(*words, *_NO_LIMITS).strip()
         openflow, rest = _free_ports()
+        self.openflow = ("127.0.0.1", openflow)
         self.rest = ("127.0.0.1", rest)
         self.url = f"http://127.0.0.1:{rest}"
         options = ["--openflow", f"127.0.0.1:{openflow}", "--rest", f"127.0.0.1:{rest}", "--tokens", str(tokens)]
         with (folder / "log").open("w") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "run", str(self._network), *options, "--database", database], stdout=log, stderr=log
+                [*COMMAND, "run", str(self._network), *options, "--database", database, *more], stdout=log, stderr=log
             )
 
     def ask(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:

@@ -24,8 +24,8 @@ def message(kind: int, body: bytes = b"", xid: int = 0, version: int = 4) -> byt
     return struct.pack("!BBHI", version, kind, 8 + len(body), xid) + body
 
 
-def features(dpid: int = DPID, auxiliary: int = 0) -> bytes:
-    return message(ofp.OFPT_FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, 254, auxiliary, 0x4F, 0))
+def features(dpid: int = DPID, auxiliary: int = 0, tables: int = 254) -> bytes:
+    return message(ofp.OFPT_FEATURES_REPLY, struct.pack("!QIBB2xII", dpid, 0, tables, auxiliary, 0x4F, 0))
 
 
 def multipart(kind: int, body: bytes = b"", xid: int = 0, more: bool = False) -> bytes:
@@ -34,6 +34,28 @@ def multipart(kind: int, body: bytes = b"", xid: int = 0, more: bool = False) ->
 
 def error(kind: int, code: int, quoted: bytes = b"", xid: int = 0) -> bytes:
     return message(ofp.OFPT_ERROR, struct.pack("!HH", kind, code) + quoted, xid)
+
+
+TRIAL_COOKIES = range(0xA17C_FF00_0000_0000, 0xA17C_FF00_0000_1000)
+TRIAL_MAC = bytes.fromhex("02ac00f7a603")  # the source of the packet that only has to pass the tables
+FROM_CONTROLLER = struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, ofp.OFPP_CONTROLLER)
+TO_TABLES = struct.pack("!HHI", ofp.OFPAT_OUTPUT, 16, ofp.OFPP_TABLE)
+
+
+def in_trials(kind: int, body: bytes, every_packet: bool = False) -> bytes:
+    """What a switch reports of a message that tries it out: the removal of a rule, a packet that passes its tables.
+
+    ``every_packet``: also those that its rules should have changed.
+    """
+    is_asked = every_packet or body[38:44] == TRIAL_MAC
+    if kind == ofp.OFPT_PACKET_OUT and TO_TABLES in body[:32] and is_asked:
+        frame = body[32:]
+        usual = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, TRIAL_COOKIES[3])
+        return message(ofp.OFPT_PACKET_IN, usual + FROM_CONTROLLER + frame)
+    deletes = kind == ofp.OFPT_FLOW_MOD and body[17] == ofp.OFPFC_DELETE_STRICT
+    if not deletes or int.from_bytes(body[:8], "big") not in TRIAL_COOKIES:
+        return b""
+    return message(ofp.OFPT_FLOW_REMOVED, body[:8] + bytes((0, 1, ofp.OFPRR_DELETE)) + bytes(37))
 
 
 HELLO = message(ofp.OFPT_HELLO)
@@ -135,6 +157,6 @@ class Peer:
     def try_out(self) -> tuple[int, int, list[bool | None]]:
         """(transaction ids of what is tried out and of the barrier, where the results come)."""
         results: list[bool | None] = []
-        self.connection.try_out(AddFlow(RULE), results.append)
+        self.connection.try_out(AddFlow(RULE), lambda taken, why: results.append(taken))
         (_, attempt, _), (_, barrier, _) = self.sent()
         return attempt, barrier, results

@@ -136,7 +136,7 @@ function loadOf({ load }) {
 
 const WHY_NOT = {
   unreachable: 'does not answer ARP or ND', critical: 'health is critical', weight_0: 'its weight is 0',
-  edge_draining: 'its edge is drained', draining: 'draining', drained: 'drained', disabled: 'disabled',
+  edge_unable: 'its switch cannot be a server edge', edge_draining: 'its edge is drained', draining: 'draining', drained: 'drained', disabled: 'disabled',
 };
 
 function takes(app, server) {

@@ -391,6 +391,11 @@ def test_edges_and_topology_are_the_controllers(client: Client) -> None:
     assert "nowhere" in client.refused(404, "GET", "/v1/topology?without=nowhere")["detail"]
     assert "with" in client.refused(400, "GET", "/v1/topology?with=ars2")["detail"]
     client.refused(404, "GET", "/v1/edges/arh9")
+    assert client.get("/v1/switches") == {"switches": [client.get("/v1/switches/arh1")]}
+    assert client.get("/v1/switches/arh1")["roles"][0]["families"] == ["ipv4"]
+    client.refused(404, "GET", "/v1/switches/arh9")
+    assert client.ask("POST", "/v1/switches/arh1/probe").json == client.get("/v1/switches/arh1")
+    assert client.facts.examined == "arh1"
 
 
 def test_servers_come_in_pages_the_worst_first(client: Client) -> None:

@@ -24,8 +24,8 @@ from anycast_sdn.api.access import CALLER, Access
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.server import Server
-from anycast_sdn.api.tls import Tls, TlsError
 from anycast_sdn.api.tokens import Token, Tokens
+from anycast_sdn.trust.tls import Tls, TlsError
 from tests.unit.api.test_server import all_of, start_thread, until
 from tests.unit.certificates import Authority
 

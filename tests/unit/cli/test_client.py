@@ -20,9 +20,9 @@ from anycast_sdn.api.access import Access
 from anycast_sdn.api.endpoints import Endpoint
 from anycast_sdn.api.hosts import Hosts
 from anycast_sdn.api.server import Server
-from anycast_sdn.api.tls import Tls
 from anycast_sdn.cli import client, main
 from anycast_sdn.core.places import Rest
+from anycast_sdn.trust.tls import Tls
 from tests.unit.api.test_server import start_thread
 from tests.unit.certificates import Authority
 from tests.unit.command_line import answering, complaint

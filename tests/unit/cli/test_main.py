@@ -15,8 +15,8 @@ from anycast_sdn import __version__
 from anycast_sdn.cli import main
 
 COMMANDS = ["run", "example", "schema", "check", "trace", "status", "flows", "groups", "servers", "edges", "replies",
-            "topology", "watch", "why", "who", "group", "server", "edge", "operations", "cluster", "store", "token",
-            "agent"]  # fmt: skip
+            "switches", "topology", "watch", "why", "who", "group", "server", "edge", "operations", "cluster", "probe",
+            "store", "token", "pki", "agent"]  # fmt: skip
 
 
 def printed(capsys: pytest.CaptureFixture[str], *words: str) -> str:

@@ -63,7 +63,7 @@ class Fabric:
         by_name["arh1"].neighbours.adopt(ROUTER, Neighbour(b"\2\0\0\0\0\1", UPLINK.port), 0.0)
         graph = Graph(by_name, NETWORK.links)
         self.uplinks = Uplinks(by_name, graph, self.announcements, self._delivers)
-        distances = EdgeDistances(by_name, graph, lambda switch, prefix: False)
+        distances = EdgeDistances(by_name, lambda is_v6: graph, lambda switch, prefix: False)
         self.selecting = Selecting(
             NETWORK, by_name, distances, lambda *asked: HealthStatus.UNKNOWN, lambda server: (),
             Choices(lambda *asked: None),

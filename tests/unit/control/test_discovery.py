@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -15,10 +16,12 @@ from anycast_sdn.control.discovery import (
     SEND_S,
     START_S,
     Discovery,
-    KnownLink,
 )
+from anycast_sdn.control.watched_link import KnownLink
 from anycast_sdn.core.model import Prefix
+from anycast_sdn.core.network_events import LinkDown
 from anycast_sdn.core.roles import Side, Subnet
+from anycast_sdn.core.switch_events import SwitchDegraded
 from anycast_sdn.description.model import Link, Network, Port, Switch
 from anycast_sdn.openflow import lldp
 from anycast_sdn.openflow.frames import BadFrame
@@ -31,7 +34,7 @@ TICK_S = 0.25
 class Cables:
     """Three switches, a link from a to b in the network file, and wires that may differ from it."""
 
-    def __init__(self, undeclared_links: bool = False, connect: bool = True) -> None:
+    def __init__(self, undeclared_links: bool = False, connect: bool = True, lldp: bool = True) -> None:
         self.network = Network(
             "test",
             (Prefix.parse("198.18.0.0/16"),),
@@ -39,6 +42,7 @@ class Cables:
             (Link(A, B, 7),),
             (Subnet("hosts", "c", Side.SERVER, (), (9,)),),
             undeclared_links=undeclared_links,
+            lldp=lldp,
         )
         self.discovery = Discovery(self.network, KEY)
         self.wires = {A: B, B: A}
@@ -60,6 +64,14 @@ class Cables:
                 if end in self.wires and not self.swallowed & {end.switch, self.wires[end].switch}:
                     self.discovery.hear(self.wires[end], frame, self.now)
             self.owing |= self.swallowed & self.discovery.doubted(self.now).keys()
+
+    def connect_others(self) -> None:
+        """Wires from a and b to c."""
+        for number, name in enumerate("ab", 2):
+            here, there = Port(name, 5), Port("c", number)
+            for end, other in ((here, there), (there, here)):
+                self.discovery.port_changed(end, True, self.now)
+                self.wires[end] = other
 
     @property
     def state(self) -> str:
@@ -98,6 +110,7 @@ def test_a_link_whose_ends_hear_each_other_is_confirmed(cables):
 def test_a_declared_link_that_does_not_exist_is_down_within_three_seconds():
     cables = Cables()
     cables.wires.clear()
+    cables.connect_others()  # so that it is known that LLDP comes through
     cables.pass_time(2.5)
     assert cables.costs() == [7]
     cables.pass_time(0.5)
@@ -426,3 +439,139 @@ def test_the_cost_of_a_link_that_is_found_later_is_kept_for_it():
     cables.pass_time(2 * DEAD_S)
     assert cables.costs() == [44]
     assert KnownLink(frozenset((B, C)), 44, False, 0) in list(cables.discovery.known())
+
+
+# ------------------------------------------------------------------------------ switches that keep LLDP to themselves
+
+
+def found(cables: Cables) -> list[str]:
+    """The switches of which it is said, since the last call, that LLDP does not come through."""
+    return [event.switch for event in cables.discovery.pop_events() if isinstance(event, SwitchDegraded)]
+
+
+def test_where_no_lldp_has_ever_come_through_links_are_as_declared_and_that_is_said_once():
+    cables = Cables()
+    cables.wires.clear()
+    cables.pass_time(60)
+    assert cables.costs() == [7]
+    assert (cables.state, cables.view["confirmed"], cables.view["by_ports"]) == ("up", False, True)
+    assert found(cables) == ["a", "b"]
+    cables.pass_time(60)
+    assert found(cables) == []
+
+
+def test_only_the_switch_that_keeps_lldp_to_itself_is_named():
+    cables = Cables()
+    cables.wires.clear()
+    cables.connect_others()
+    del cables.wires[Port("b", 5)], cables.wires[Port("c", 3)]
+    cables.pass_time(10)
+    assert cables.costs() == [7]
+    assert found(cables) == ["b"]
+
+
+def test_a_switch_that_sends_lldp_and_receives_none_is_such_a_switch_and_its_silence_counts():
+    cables = Cables()
+    cables.connect_others()
+    del cables.wires[A], cables.wires[Port("c", 3)]  # nothing arrives at b
+    cables.pass_time(10)
+    assert cables.costs() == [7]
+    assert found(cables) == ["b"]
+    cables.wires.pop(B)  # what b sent has arrived until now
+    cables.pass_time(3)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+def test_there_a_port_without_a_carrier_takes_the_link_down_at_once_and_it_comes_back_with_it():
+    cables = Cables()
+    cables.wires.clear()
+    cables.pass_time(10)
+    cables.discovery.port_changed(A, False, cables.now)
+    assert (cables.state, cables.costs()) == ("port down", [])
+    cables.discovery.port_changed(A, True, cables.now)
+    cables.pass_time(2)
+    assert (cables.state, cables.costs()) == ("up", [7])
+
+
+def test_there_a_switch_that_is_away_makes_its_links_a_last_resort_as_elsewhere():
+    cables = Cables()
+    cables.wires.clear()
+    cables.pass_time(10)
+    cables.discovery.disconnected("b", cables.now)
+    assert cables.costs() == [7 + LAST_RESORT]
+    cables.discovery.connected("b", cables.now)
+    assert cables.costs() == [7]
+
+
+def test_a_link_that_has_been_confirmed_and_falls_silent_is_taken_down():
+    cables = Cables()
+    cables.pass_time(2)
+    cables.wires.clear()
+    cables.pass_time(3)
+    assert (cables.state, cables.costs()) == ("silent", [])
+    assert found(cables) == []
+
+
+def test_once_lldp_comes_through_after_all_the_link_is_watched_by_it():
+    cables = Cables()
+    wires = dict(cables.wires)
+    cables.wires.clear()
+    cables.pass_time(10)
+    cables.wires |= wires
+    cables.pass_time(1)
+    assert (cables.state, cables.view["confirmed"], cables.view["by_ports"]) == ("up", True, False)
+    cables.wires.clear()
+    cables.pass_time(3)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+def test_a_port_that_is_cabled_to_another_one_is_none_where_lldp_does_not_come_through():
+    cables = Cables()
+    cables.wires = {A: C, C: A}  # b hears nothing, and nothing hears b
+    cables.pass_time(3)
+    assert (cables.state, cables.costs()) == ("silent", [])
+
+
+def test_without_lldp_nothing_is_sent_and_ports_alone_count():
+    cables = Cables(lldp=False)
+    cables.wires.clear()
+    cables.pass_time(60)
+    assert (cables.sent, cables.costs(), found(cables)) == ([], [7], [])
+    assert cables.view["by_ports"]
+    assert not cables.discovery.doubted(cables.now)
+    cables.discovery.port_changed(B, False, cables.now)
+    assert cables.costs() == []
+
+
+# ------------------------------------------------------------------------------ switches that answer late
+
+
+class LateCables(Cables):
+    """What b sends, and what it receives, passes its connection 2 s late."""
+
+    def pass_time(self, seconds: float) -> None:
+        for _ in range(round(seconds / TICK_S)):
+            self.now += TICK_S
+            for dpid, number, frame in self.discovery.tick(self.now)[1]:
+                end = Port(self.network.switches[dpid - 1].name, number)
+                if end in self.wires:
+                    self.late.append((self.now + 2.0, self.wires[end], frame))
+            while self.late and self.late[0][0] <= self.now:
+                _, at, frame = self.late.pop(0)
+                with contextlib.suppress(BadFrame):
+                    self.discovery.hear(at, frame, self.now)
+
+    def __init__(self) -> None:
+        self.late: list[tuple[float, Port, bytes]] = []
+        super().__init__()
+
+
+def test_a_link_of_a_switch_that_answers_two_seconds_late_does_not_flap():
+    cables = LateCables()
+    cables.discovery.late_s = {"a": 0.0, "b": 2.0, "c": 0.0}.__getitem__
+    cables.pass_time(120)
+    assert not [event for event in cables.discovery.pop_events() if isinstance(event, LinkDown)]
+    assert (cables.state, cables.view["confirmed"]) == ("up", True)
+    cables.wires.clear()
+    cables.pass_time(7)
+    assert (cables.state, cables.costs()) == ("silent", [])

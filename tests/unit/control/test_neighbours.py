@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from anycast_sdn.control.neighbours import (
     LOOKED_FOR_AT_FIRST,
     LOOKED_FOR_S,
     MAX_QUESTIONS,
+    MOST_QUESTIONS,
     QUESTIONS,
     REFRESH_S,
     RETRY_S,
@@ -166,6 +168,38 @@ def test_a_host_whose_answers_are_read_late_is_not_gone(pause_s: float) -> None:
         for _ in answered:  # after the next tick
             says(neighbours, 5, tick * pause_s)
         assert neighbours.get(host(5)[0])
+
+
+def noticed_at(is_heard: Callable[[float], bool], until: float = 60.0) -> float:
+    """When a server that is silent from the beginning is found to be gone, if its switch is heard at these times."""
+    neighbours = Neighbours(OWN, [SUBNET])
+    says(neighbours, 5, 0.0)
+    address, _ = host(5)
+    neighbours.set_watched(address, True)
+    for quarter in range(int(until / TICK_S)):
+        if address in neighbours.tick(quarter * TICK_S, is_heard(quarter * TICK_S)).moved:
+            return quarter * TICK_S
+    return math.inf
+
+
+def test_the_silence_of_a_server_means_nothing_while_its_switch_is_not_heard() -> None:
+    assert noticed_at(lambda now: True) < 2.5
+    assert 6.0 < noticed_at(lambda now: not 0.5 <= now < 6.0) < 8.5
+
+
+def test_a_server_behind_a_switch_that_is_late_all_the_time_is_found_to_be_gone_after_half_a_minute() -> None:
+    assert noticed_at(lambda now: False) == pytest.approx(MOST_QUESTIONS * WATCHED_RETRY_S, abs=1)
+
+
+def test_whether_the_switch_answers_is_to_be_asked_once_when_a_server_does_not() -> None:
+    neighbours = Neighbours(OWN, [SUBNET])
+    says(neighbours, 5, 0.0)
+    neighbours.set_watched(host(5)[0], True)
+    doubted = []
+    for quarter in range(40):
+        neighbours.tick(quarter * TICK_S)
+        doubted += [quarter * TICK_S] * neighbours.doubts_switch
+    assert doubted == [WATCHED_RETRY_S]
 
 
 def test_very_many_watched_hosts_are_asked_200_times_a_second() -> None:

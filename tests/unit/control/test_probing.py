@@ -18,12 +18,12 @@ CHECK = TcpCheck(port=80, interval_s=5.0, timeout_s=2.0)
 
 
 class Edge(SimpleNamespace):
-    """A server edge that knows all servers.  ``hears``: is it connected?"""
+    """A server edge that knows all servers.  ``hears``: is it connected?  ``silent``: is nothing heard of it?"""
 
     def __init__(self) -> None:
-        super().__init__(dpid=2, mac=bytes.fromhex("02ac00000002"), hears=True, missing=False)
+        super().__init__(dpid=2, mac=bytes.fromhex("02ac00000002"), hears=True, missing=False, silent=False)
         self.neighbours = SimpleNamespace(get=lambda _: None if self.missing else Neighbour(b"\6\0\0\0\0\1", 1),
-                                          is_missing=lambda _: self.missing)  # fmt: skip
+                                          is_missing=lambda _: self.missing, excuses=lambda _: self.silent)  # fmt: skip
 
     def hears_answers_of(self, _: Address) -> bool:
         return bool(self.hears)
@@ -95,6 +95,17 @@ def test_a_delay_of_the_controller_fails_nobody() -> None:
         assert not run.results, pause
         run.steps(6.0)
         assert run.results, "later silence counts again"
+
+
+def test_while_nothing_is_heard_of_the_edge_no_attempt_has_a_result() -> None:
+    run = Run(SERVER)
+    run.steps(1.0)
+    run.edge.silent = True
+    run.steps(10.0)
+    assert not run.results
+    run.edge.silent = False
+    run.steps(6.0)
+    assert run.results, "later silence counts again"
 
 
 def test_a_short_delay_gives_time_to_read_what_has_come_in() -> None:

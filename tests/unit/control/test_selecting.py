@@ -159,7 +159,8 @@ class Routed:
         made = Controller(network, Groups(), Random(1))
         switches = {switch.name: switch for switch in made.switches.values()}
         self.has_routes = True
-        self.distances = EdgeDistances(switches, Graph(switches, network.links), lambda switch, prefix: self.has_routes)
+        graph = Graph(switches, network.links)
+        self.distances = EdgeDistances(switches, lambda is_v6: graph, lambda switch, prefix: self.has_routes)
 
 
 @pytest.fixture
@@ -168,8 +169,8 @@ def legacy() -> Routed:
 
 
 def test_demand_of_a_client_edge_beyond_routers_counts_alike_where_its_packets_may_come(legacy):
-    assert legacy.distances.entries("arh1", frozenset({"ars2", "ars3"})) == ("ars2", "ars3")
-    assert legacy.distances.entries("arh1", frozenset({"ars3"})) == ("ars3",)
+    assert legacy.distances.entries("arh1", frozenset({"ars2", "ars3"}), False) == ("ars2", "ars3")
+    assert legacy.distances.entries("arh1", frozenset({"ars3"}), False) == ("ars3",)
 
 
 def test_edges_beyond_routers_are_farther_than_all_others_and_only_where_there_is_a_route(legacy):
@@ -183,11 +184,12 @@ def test_edges_beyond_routers_are_farther_than_all_others_and_only_where_there_i
 
 def test_in_the_fabric_costs_add_up_and_the_nearest_edge_gets_the_demand():
     made = controller(1)
-    distances = EdgeDistances({each.name: each for each in made.switches.values()}, made.routes.graph, lambda *_: False)
+    switches = {each.name: each for each in made.switches.values()}
+    distances = EdgeDistances(switches, made.routes.graph_of, lambda *_: False)
     edges = frozenset({"ars2", "ars3"})
-    assert distances.entries("arh1", edges) == ("ars2",)
-    assert distances.entries("arh1", frozenset({"ars3"})) == ("ars3",)
-    assert distances.entries("arh1", frozenset()) == ()
+    assert distances.entries("arh1", edges, False) == ("ars2",)
+    assert distances.entries("arh1", frozenset({"ars3"}), False) == ("ars3",)
+    assert distances.entries("arh1", frozenset(), False) == ()
     assert distances.ways(edges, True)["ars2", "ars3"] == 3
 
 
@@ -196,7 +198,8 @@ def test_a_switch_that_cannot_send_back_by_the_same_port_has_no_way_to_other_edg
     ars2 = made.switch("ars2")
     assert ars2
     ars2.features = replace(Features(), hairpin=False)
-    distances = EdgeDistances({each.name: each for each in made.switches.values()}, made.routes.graph, lambda *_: False)
+    switches = {each.name: each for each in made.switches.values()}
+    distances = EdgeDistances(switches, made.routes.graph_of, lambda *_: False)
     ways = distances.ways(frozenset({"ars2", "ars3"}), False)
     assert ("ars2", "ars3") not in ways
     assert ("ars3", "ars2") in ways

@@ -192,7 +192,7 @@ def test_switches_may_have_addresses_of_their_own_and_undeclared_links_may_be_al
         ("switches[1].addresses", ["10.9.0.1"] * 2, "switches[1].addresses[1]", "an address of core"),
         ("switches[1].addresses", ["127.0.0.1"], "switches[1].addresses[0]", "which is loopback"),
         ("discovery", {"undeclared_links": "yes"}, "discovery.undeclared_links", "must be a valid boolean"),
-        ("discovery", {"links": True}, "discovery.links", "unknown key: the keys here are undeclared_links"),
+        ("discovery", {"links": True}, "discovery.links", "unknown key: the keys here are lldp, undeclared_links"),
     ],
 )
 def test_addresses_of_switches_and_discovery_are_checked(changed: str, value: Any, path: str, reason: str) -> None:

@@ -181,6 +181,16 @@ def test_a_ticket_that_is_not_confirmed_becomes_overdue() -> None:
     net.update.confirmed("a", ticket)  # too late: it is ignored
 
 
+def test_others_wait_longer_for_a_switch_that_has_confirmed_late() -> None:
+    net = Switches(SQUARE, {P: "d"})
+    net.update.patience.sent(99, "a", 0.0)
+    net.update.patience.answered("a", 99, 2.0)
+    net.want(SQUARE | {"bd": 9}, {P: "d"})
+    asked = [half / 2 for half in range(9)]  # until 4.0, twice as long as it took then
+    assert [net.update.pop_overdue(now) for now in asked] == [[]] * 9
+    assert [switch for switch, _ in net.update.pop_overdue(4.5)] == ["a"]
+
+
 def test_a_ticket_becomes_overdue_once_and_never_after_the_switch_has_disconnected() -> None:
     net = Switches(SQUARE, {P: "d"})
     net.want(SQUARE | {"bd": 9}, {P: "d"})

@@ -300,16 +300,26 @@ class TestAdmitted:
         assert peer.listener.heard == [("rule_refused", DPID, RULE.cookie, True, "table full")]
 
     @pytest.mark.parametrize(
-        ("change", "kind", "reason"),
+        ("change", "kind", "reason", "said"),
         [
-            (SetGroup(GroupRule(7, ()), exists=False), ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
-            (SetMeter(MeterRule(7, 1, 1), exists=False), ofp.OFPET_METER_MOD_FAILED, ofp.OFPMMFC_OUT_OF_METERS),
+            (
+                SetGroup(GroupRule(7, ()), exists=False),
+                ofp.OFPET_GROUP_MOD_FAILED,
+                ofp.OFPGMFC_OUT_OF_GROUPS,
+                "no room for groups",
+            ),
+            (
+                SetMeter(MeterRule(7, 1, 1), exists=False),
+                ofp.OFPET_METER_MOD_FAILED,
+                ofp.OFPMMFC_OUT_OF_METERS,
+                "no room for meters",
+            ),
         ],
     )
-    def test_a_refused_group_or_meter_is_reported_too(self, change: Message, kind: int, reason: int) -> None:
+    def test_a_refused_group_or_meter_is_reported_too(self, change: Message, kind: int, reason: int, said: str) -> None:
         peer = Peer()
         peer.say(error(kind, reason, peer.encode(change)[:64]))
-        assert peer.listener.heard == [("rule_refused", DPID, 0, True, "table full")]
+        assert peer.listener.heard == [("rule_refused", DPID, 0, True, said)]
 
     @pytest.mark.parametrize(
         ("code", "concerns_buckets"),

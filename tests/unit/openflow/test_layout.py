@@ -13,6 +13,8 @@ from anycast_sdn.core.model import Gateway, Neighbour, Prefix, packed
 from anycast_sdn.core.roles import ClientEdgeRole, Side, Subnet
 from anycast_sdn.openflow import codec, decoding, entries, gateway_entries
 from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.layouts import carries, suited
+from anycast_sdn.openflow.one_table import ONE_TABLE
 from anycast_sdn.openflow.pipeline import BINDING_KINDS, ROWS, check, kind_of
 from anycast_sdn.openflow.row import Kind, Table
 from anycast_sdn.openflow.rules import (
@@ -28,7 +30,9 @@ from anycast_sdn.openflow.rules import (
     Track,
     Unread,
 )
+from anycast_sdn.openflow.states import State
 from tests.unit.openflow.test_codec import DATAPATH, puts
+from tests.unit.switch_end import HELLO, Peer, features
 
 LAYOUTS = pytest.mark.parametrize("layout", [FIVE_TABLES, THREE_TABLES], ids=["five tables", "three"])
 HERE, ANY, PR = map(Prefix.parse, ("10.1.0.0/24", "198.18.0.0/16", "203.0.113.0/24"))
@@ -43,6 +47,7 @@ RULES = [
     *entries.client_edge(ROLE, SUBNETS, [ANY], tcp_flags=True),
     *entries.first_replies(ROLE, [packed("10.2.0.10")]),
     entries.service(ANY, 1),
+    entries.service_alone(Prefix.parse("198.19.0.0/16"), packed("10.2.0.10"), bytes(6), Neighbour(bytes(6), 1)),
     entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), Neighbour(bytes(6), 1), hairpin=True),
     entries.service_fragments(ANY, packed("10.2.0.10"), bytes(6), None),
     *entries.spoiled_fragments([ANY]),
@@ -93,6 +98,23 @@ def test_each_rule_has_a_place_of_its_own(layout: Layout) -> None:
 def test_a_switchs_rules_are_read_as_the_rules_that_were_sent(layout: Layout) -> None:
     body = b"".join(held(layout, AddFlow(rule)) for rule in RULES)
     assert decoding.decode_flow_stats(body, layout) == (RULES, set())
+
+
+def test_one_table_holds_the_rules_of_the_pipeline_and_they_are_read_as_they_were_sent() -> None:
+    rules = [rule for rule in RULES if not any(isinstance(action, Resubmit) for action in rule.actions)]
+    rules = [*rules, *entries.closed([3, 4])]
+    placed = [ONE_TABLE.on_switch(rule) for rule in rules]
+    assert [rule.table > 0 for rule in placed] == [rule.table >= Table.EGRESS for rule in rules]
+    assert all(rule.goto is None for rule in placed)
+    assert len({rule.key for rule in placed}) == len({rule.key for rule in rules})
+    body = b"".join(held(ONE_TABLE, AddFlow(rule)) for rule in rules)
+    assert decoding.decode_flow_stats(body, ONE_TABLE) == (rules, set())
+
+
+@pytest.mark.parametrize(("tables", "most"), [(0, 5), (1, 1), (2, 2), (3, 3), (4, 3), (5, 5), (254, 5)])
+def test_no_switch_gets_a_layout_that_it_cannot_hold(tables: int, most: int) -> None:
+    used = {suited(tables).table(table) for table in Table if table < Table.EGRESS}
+    assert used == set(range(most))
 
 
 @LAYOUTS
@@ -213,3 +235,20 @@ def test_buckets_to_servers_behind_other_edges_lead_to_the_table_of_the_routes(l
     mod = codec.encoder(layout).encode(DATAPATH, [SetGroup(group, exists=False)])
     described = struct.pack("!HBxI", len(mod) - 8, 1, 7) + mod[16:]
     assert decoding.decode_groups(described, layout) == [group]
+
+
+@pytest.mark.parametrize(
+    ("tables", "layout"), [(254, FIVE_TABLES), (5, FIVE_TABLES), (4, THREE_TABLES), (3, THREE_TABLES), (0, FIVE_TABLES)]
+)
+def test_the_layout_follows_from_how_many_tables_a_switch_says_that_it_has(tables: int, layout: Layout) -> None:
+    """And is known when it is admitted, before anything is read."""
+    peer = Peer(State.HELLO)
+    peer.say(HELLO + features(tables=tables))
+    assert peer.connection.state is State.IDENTIFIED
+    assert peer.connection.layout is layout
+
+
+@pytest.mark.parametrize(("tables", "has"), [(3, False), (4, True), (0, True)])
+def test_what_needs_a_table_of_its_own_is_not_for_switches_without_one(tables: int, has: bool) -> None:
+    assert carries(THREE_TABLES, tables, Table.ROUTES)
+    assert carries(THREE_TABLES, tables, Table.EGRESS) is has

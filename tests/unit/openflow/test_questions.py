@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -13,26 +13,27 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.core.model import packed
 from anycast_sdn.engines.flow_sweep import requests
+from anycast_sdn.openflow.abilities import Ability
 from anycast_sdn.openflow.features import Features, Tried
 from anycast_sdn.openflow.layout import THREE_TABLES
 from anycast_sdn.openflow.pipeline import ROW, cookie, kind_of
 from anycast_sdn.openflow.questions import Introduction, SweepRun
 from anycast_sdn.openflow.requests import RulesRequest
 from anycast_sdn.openflow.row import Kind, Table
-from anycast_sdn.openflow.rules import OFPP_CONTROLLER, FinTimeout, FlowRule
+from anycast_sdn.openflow.rules import OFPG_ALL, FinTimeout, FlowRule
 from anycast_sdn.openflow.trials import TRIALS
 from tests.unit.openflow.test_codec import as_flow_stats
-from tests.unit.switch_end import PORT, Peer, error, message, multipart
+from tests.unit.switch_end import FROM_CONTROLLER, PORT, TO_TABLES, Peer, error, in_trials, message, multipart
 
 
 def test_each_trial_is_for_a_feature() -> None:
     assert TRIALS.keys() <= {field.name for field in fields(Features)}
 
 
-def test_rules_of_trials_expire_and_have_a_cookie_of_their_own() -> None:
+def test_rules_of_trials_have_a_cookie_of_their_own_and_a_timeout_only_where_that_is_needed() -> None:
     """Open vSwitch may crash when a rule with fin_timeout and without an idle timeout is removed."""
     for trial in TRIALS.values():
-        assert trial.rule.idle_timeout
+        assert bool(trial.rule.idle_timeout) is any(isinstance(each, FinTimeout) for each in trial.rule.actions)
         assert not trial.rule.notify
         assert kind_of(trial.rule.cookie) is None
 
@@ -74,9 +75,11 @@ class Dialogue(Peer):
         super().__init__()
         self.results: list[tuple[Any, ...]] = []
         self.kinds: list[int] = []  # kinds of the messages that came
+        self.deleted_groups: list[int] = []
         self._answers = ANSWERS | answers
         self._trials = trials
         self._ends = ends
+        self._hides: set[int] = set()  # of these messages it does not report what comes of them
         self.noted: list[Tried] = []
         Introduction(
             self.connection, 1, known, lambda *result: self.results.append(result[1:]), tried, self.noted.append
@@ -92,6 +95,9 @@ class Dialogue(Peer):
 
     def _answer(self, kind: int, xid: int, body: bytes) -> None:
         self.kinds.append(kind)
+        if kind == ofp.OFPT_GROUP_MOD:
+            command, _, number = struct.unpack_from("!HHI", body)
+            self.deleted_groups += [number] * (command == ofp.OFPGC_DELETE)
         if kind == ofp.OFPT_ECHO_REQUEST:
             self.say(message(ofp.OFPT_ECHO_REPLY, body, xid))
         elif kind == ofp.OFPT_BARRIER_REQUEST and self._trials is not SILENT:
@@ -99,6 +105,8 @@ class Dialogue(Peer):
         elif kind == ofp.OFPT_FLOW_MOD and self._trials not in (True, SILENT):
             kind, code = self._trials
             self.say(error(kind, code, xid=xid))
+        elif kind in (ofp.OFPT_PACKET_OUT, ofp.OFPT_FLOW_MOD) and kind not in self._hides:
+            self.say(in_trials(kind, body))
         elif kind == ofp.OFPT_EXPERIMENTER and not self._ends:
             self.say(error(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_EXP_TYPE, xid=xid))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:
@@ -118,7 +126,7 @@ def test_a_switch_that_answers_all_but_one_question_is_introduced(question: int,
     assert found.flows == {}
     assert features.meters is (question not in (ofp.OFPMP_METER_FEATURES, ofp.OFPMP_METER_CONFIG))
     assert ports == ({} if question == ofp.OFPMP_PORT_DESC else {3: True})
-    groups_go = ofp.OFPT_GROUP_MOD in dialogue.kinds
+    groups_go = OFPG_ALL in dialogue.deleted_groups
     assert groups_go is (question in (ofp.OFPMP_FLOW, ofp.OFPMP_GROUP_DESC))
     rules_are_read = dialogue.kinds[-1] == ofp.OFPT_MULTIPART_REQUEST
     assert rules_are_read is (question != ofp.OFPMP_FLOW)
@@ -137,8 +145,10 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     ((_, features, _),) = dialogue.results
     assert not features.open_vswitch
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
-    plain = [name for name, trial in TRIALS.items() if not trial.extension]
-    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain)
+    plain = [trial for trial in TRIALS.values() if not trial.extension]
+    # One stands behind all trials of what roles need, two behind rules and their packets, two behind what there are
+    # fall-backs for, and one behind the rule whose cookie is looked for.
+    assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 6
 
 
 FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_TYPE)
@@ -154,7 +164,8 @@ FULL, BAD_ACTION = (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL), (ofp.OFP
     ],
 )  # fmt: skip
 def test_a_trial_without_a_result_leaves_the_feature_as_known(trials: Any, known: bool | None, assumed: bool) -> None:
-    before = None if known is None else Features(**dict.fromkeys(TRIALS, known))
+    assumed_before: dict[str, Any] = dict.fromkeys(TRIALS, known)
+    before = None if known is None else replace(Features(), **assumed_before)
     ((_, features, _),) = Dialogue({}, trials, before).results
     assert {getattr(features, name) for name in TRIALS} == {assumed}
 
@@ -185,12 +196,11 @@ class Bouncing(Dialogue):
 
     def _answer(self, kind: int, xid: int, body: bytes) -> None:
         super()._answer(kind, xid, body)
-        if kind == ofp.OFPT_PACKET_OUT:
+        if kind == ofp.OFPT_PACKET_OUT and TO_TABLES not in body:
             frame = body[-98:]  # headers of Ethernet and IPv4, and 64 bytes of data
             frame = frame[:26] + packed("203.0.113.254") + frame[30:34] + self._change(frame[34:])
             usual = struct.pack("!IHBBQ", 0xFFFFFFFF, len(frame), 1, 0, 0xFFFFFFFFFFFFFFFF)
-            in_port = struct.pack("!HHHBBI4x2x", 1, 12, 0x8000, 0, 4, OFPP_CONTROLLER)
-            self.say(message(ofp.OFPT_PACKET_IN, usual + in_port + frame))
+            self.say(message(ofp.OFPT_PACKET_IN, usual + FROM_CONTROLLER + frame))
 
 
 @pytest.mark.parametrize("spoils", [False, True])
@@ -210,7 +220,7 @@ def test_a_switch_that_cannot_tell_fragments_is_not_asked() -> None:
     dialogue = Dialogue({}, trials=BAD_ACTION)
     ((_, features, _),) = dialogue.results
     assert features.fragments
-    assert ofp.OFPT_PACKET_OUT not in dialogue.kinds
+    assert dialogue.kinds.count(ofp.OFPT_PACKET_OUT) == 1, "the one that is to pass its tables"
 
 
 # ------------------------------------------------------------------------------ sweeps
@@ -281,3 +291,58 @@ def test_another_version_of_a_switch_is_tried_again() -> None:
 def test_a_switch_that_does_not_describe_itself_is_tried_each_time() -> None:
     silent = Dialogue({ofp.OFPMP_DESC: None}, tried=Tried((), Features()))
     assert not silent.noted
+
+
+# ------------------------------------------------------------------------------ abilities
+
+
+def test_what_a_switch_refuses_of_what_its_roles_need_is_known_with_the_reason() -> None:
+    ((_, features, _),) = Dialogue(OTHER_SWITCH, BAD_ACTION).results
+    assert {(lack.ability, lack.table) for lack in features.lacks} == {
+        *((ability, table) for ability in (Ability.MATCH_IPV4, Ability.MATCH_IPV6) for table in range(5)),
+        (Ability.MATCH_NEIGHBOUR_IPV4, 0),
+    }
+    assert {lack.why for lack in features.lacks} == {"bad action, bad type"}
+
+
+@pytest.mark.parametrize("trials", [True, FULL, SILENT])
+def test_a_switch_that_refuses_nothing_for_this_reason_lacks_nothing(trials: Any) -> None:
+    ((_, features, _),) = Dialogue(OTHER_SWITCH, trials).results
+    assert features.lacks == ()
+
+
+# ------------------------------------------------------------------------------ rules of other programs
+
+
+class Occupied(Dialogue):
+    """Another program's rule drops all packets, until it is deleted; ``returns``: and then it is back."""
+
+    def __init__(self, returns: bool = False) -> None:
+        self._returns = returns
+        self._is_occupied = True
+        super().__init__({ofp.OFPMP_FLOW: as_flow_stats(FOREIGN)})
+
+    def _answer(self, kind: int, xid: int, body: bytes) -> None:
+        drops = kind == ofp.OFPT_PACKET_OUT and self._is_occupied
+        self._hides = {ofp.OFPT_PACKET_OUT} if drops else set()
+        super()._answer(kind, xid, body)
+        if kind == ofp.OFPT_FLOW_MOD and int.from_bytes(body[:8], "big") == FOREIGN.cookie and not self._returns:
+            self._is_occupied = False
+            self._answers = ANSWERS
+
+
+FOREIGN = FlowRule(Table.INGRESS, 9999, (), 0x77)
+
+
+def test_what_a_switch_is_taken_to_lack_because_of_rules_of_other_programs_is_tried_again_without_these() -> None:
+    ((found, features, _),) = Occupied().results
+    assert features.table_output
+    assert found.had_others
+
+
+def test_rules_of_other_programs_that_come_back_are_not_waited_for() -> None:
+    dialogue = Occupied(returns=True)
+    ((found, features, _),) = dialogue.results
+    assert not features.table_output
+    assert found.had_others
+    assert len(dialogue.noted) == 2

@@ -116,8 +116,8 @@ def test_a_slave_sends_nothing_that_changes_the_switch() -> None:
     peer.connection.send([*WRITES, Barrier(), ReportExpired(False)])
     assert [kind for kind, *_ in peer.sent()] == [ofp.OFPT_BARRIER_REQUEST, ofp.OFPT_SET_ASYNC]
     results: list[bool | None] = []
-    peer.connection.try_out(AddFlow(RULE), results.append)
-    peer.connection.bounce(lambda frame: results.append(frame is not None))
+    peer.connection.try_out(AddFlow(RULE), lambda taken, why: results.append(taken))
+    peer.connection.await_packets(lambda in_port, frame: True, lambda: results.append(None), 1.0)
     peer.wait(10)
     assert results == []
 

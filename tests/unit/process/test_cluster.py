@@ -19,10 +19,11 @@ from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.rules import Barrier, Message
 from anycast_sdn.process.app import AnycastApp
 from tests.unit.openflow.test_codec import as_flow_stats
-from tests.unit.switch_end import HELLO, RULE, features, message, multipart
+from tests.unit.switch_end import HELLO, RULE, features, in_trials, message, multipart
 
 ROOT = Path(__file__).parents[3]
 ARH1, ARS2 = 1, 2
+TRIAL = bytes.fromhex("a17cff")  # the cookies of rules that try out what a switch takes
 QUESTIONS = 5  # to a switch that connects: ports, description, meters, groups, rules
 
 
@@ -141,7 +142,7 @@ class Switch(Connection):
 
     def __init__(self, app: AnycastApp, dpid: int) -> None:
         super().__init__(app, "192.0.2.1:40000", lambda: None)
-        self.written: list[bytes] = []  # flow-mods, of all kinds
+        self.written: list[bytes] = []  # flow-mods, of all kinds, but for those that try out what the switch takes
         self.listed = 0  # how often it was asked for all its rules
         self._soon: list[Callable[[], None]] = []
         self.say(HELLO)
@@ -161,8 +162,10 @@ class Switch(Connection):
             data, self.unsent = bytes(self.unsent), bytearray()
             while data:
                 _, kind, length, xid = struct.unpack_from("!BBHI", data)
+                self.say(in_trials(kind, data[8:length], every_packet=True))
                 if kind == ofp.OFPT_FLOW_MOD:
-                    self.written.append(data[:length])
+                    if data[8:11] != TRIAL:
+                        self.written.append(data[:length])
                 elif kind == ofp.OFPT_MULTIPART_REQUEST:
                     self._list(int.from_bytes(data[8:10], "big"), xid)
                     most -= 1

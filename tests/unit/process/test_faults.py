@@ -30,7 +30,7 @@ ARH1, ARS2 = 1, 2
 class Recorder:
     """Instead of a channel: records the messages to a switch."""
 
-    owes_answer = False
+    owes_answer = is_silent = False
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -96,7 +96,7 @@ def test_a_confirmation_that_fails_leaves_the_rest_of_its_batch(app, caplog):
 
 
 def test_a_switch_whose_tick_fails_leaves_the_others_theirs(app, caplog):
-    app.controller.tick_switch = fails_for(ARH1, lambda dpid, now: Outcome({dpid: [Barrier(dpid)]}))
+    app.controller.tick_switch = fails_for(ARH1, lambda dpid, now, *heard: Outcome({dpid: [Barrier(dpid)]}))
     app._tick()
     sent_to = {dpid for dpid, switch in app.connections.channels.items() if Barrier(dpid) in switch.sent}
     assert sent_to == set(app.controller.switches) - {ARH1}

@@ -35,7 +35,7 @@ ANY, SERVER, OTHER_SERVER = packed("198.18.0.1"), packed("10.2.0.10"), packed("1
 class SlowSwitch:
     """Instead of a channel: records messages; its probes are answered by the test."""
 
-    owes_answer = False
+    owes_answer = is_silent = False
 
     def __init__(self) -> None:
         self.sent: list[Message] = []

@@ -18,7 +18,7 @@ from anycast_sdn.openflow.rules import AddFlow
 from anycast_sdn.process import connections
 from anycast_sdn.process.app import AnycastApp
 from tests.unit.openflow.test_codec import as_flow_stats
-from tests.unit.switch_end import HELLO, RULE, error, features, message, multipart
+from tests.unit.switch_end import HELLO, RULE, error, features, in_trials, message, multipart
 
 ARH1, ARS2 = 1, 2
 FIGURE1 = Path(__file__).parents[3] / "topologies" / "figure1.yaml"
@@ -148,6 +148,7 @@ class End(Connection):
                 self.say(error(*IS_SLAVE, data, xid))
             else:
                 self.taken.append(kind)
+                self.say(in_trials(kind, data[8:], every_packet=True))
         elif kind == ofp.OFPT_ROLE_REQUEST and not self.switch.is_silent:
             self._take_role(xid, *struct.unpack_from("!I4xQ", data, 8))
         elif kind == ofp.OFPT_MULTIPART_REQUEST:

@@ -37,14 +37,17 @@ def test_etcd_has_every_setting_of_the_example() -> None:
     assert [name for name in names if name.lower().replace("_", "-") not in known] == []
 
 
-def test_a_bridge_is_never_without_a_controller(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["", "ssl:"])
+def test_a_bridge_is_never_without_a_controller(tmp_path: Path, given: str) -> None:
     (program := tmp_path / "ovs-vsctl").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    places = [f"{machine}:6653" for machine in MACHINES]
+    places = [f"{given}{machine}:6653" for machine in MACHINES]
     environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     words = [str(FOLDER / "point-switch"), "br0", *places]
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=30, check=True)
     said = done.stdout.splitlines()
-    assert [word for word in said if word.startswith("target=")] == [f'target="tcp:{place}"' for place in places]
+    assert [word for word in said if word.startswith("target=")] == [
+        f'target="{given or "tcp:"}{machine}:6653"' for machine in MACHINES
+    ]
     assert said[-4:] == ["set", "Bridge", "br0", "controller=[@c1,@c2,@c3]"]
     assert "del-controller" not in said

@@ -72,7 +72,7 @@ def test_generated_files_of_the_page_are_current(path: Path) -> None:
 
 def test_the_pipeline_the_counters_and_the_reference_are_generated() -> None:
     generated = {paper.stem for paper in PAPERS if "<!-- end of " in paper.read_text()}
-    assert generated == {"cli", "configuration", "counters", "events", "metrics", "pipeline", "rest"}
+    assert generated == {"cli", "configuration", "counters", "events", "hardware", "metrics", "pipeline", "rest"}
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda path: path.name)

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from anycast_sdn.core.model import TCP, UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import entries
 from anycast_sdn.openflow.builders import ip_packet
+from anycast_sdn.openflow.flow_table import FlowTable
 from anycast_sdn.openflow.frames import checksum
 from anycast_sdn.openflow.rules import TCP_SYN, FlowRule
-from anycast_sdn.simulation.matching import Entry, FlowTable, Packet
+from anycast_sdn.simulation.matching import Entry, Packet
 
 H, ANY, PR1X = map(packed, ("10.1.0.10", "198.18.0.1", "203.0.113.9"))
 KEY = FlowKey(H, ANY, TCP, 40000, 80)
@@ -71,7 +72,7 @@ def prefix_rules(draw: st.DrawFn) -> list[FlowRule]:
 
 @given(prefix_rules(), st.integers(0, 255))
 def test_the_table_finds_what_a_search_through_all_rules_finds(rules: list[FlowRule], last: int) -> None:
-    table = FlowTable()
+    table = FlowTable[Entry]()
     for rule in rules:
         table.put(Entry(rule, 0))
     address = last.to_bytes(4, "big")

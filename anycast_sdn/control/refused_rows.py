@@ -1,0 +1,88 @@
+"""RefusedRows: rules that a switch goes on refusing, although no trial has foreseen it, and what it lacks by that.
+
+A refusal names only the kind of rule; which rules are meant, and in which family, is what a look at the switch finds
+missing (``audit``).  One that is missing again after it was sent again counts until a look finds it, or the switch
+connects anew: it may not be wanted any more because of what has followed.  A full table says nothing: it may have room
+later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+
+from anycast_sdn.core.words import counted
+from anycast_sdn.openflow.abilities import ROWS, Ability, Lack, causes, of_family
+from anycast_sdn.openflow.layouts import suited
+from anycast_sdn.openflow.pipeline import ROW, kind_of
+from anycast_sdn.openflow.row import Kind, Table
+from anycast_sdn.openflow.rules import ETH_ARP, ETH_IPV4, ETH_IPV6, FlowRule, RuleKey
+
+_PASSED_BY_ALL = frozenset((Kind.OUT_ELSE, Kind.SERVICE_ELSE, Kind.IN_ELSE, Kind.FROM_CONTROLLER))
+_OF_CORE = frozenset((Kind.FROM_FABRIC, Kind.ROUTE))
+_OF_EDGES = frozenset((
+    Kind.ARP, Kind.ND, Kind.FROM_HOST, Kind.FROM_UPLINK, Kind.GATEWAY, Kind.HOST, Kind.UNRESOLVED, Kind.EGRESS_ROUTE,
+    Kind.FIRST_PACKET, Kind.FIRST_REPLY, Kind.SERVICE, Kind.TO_TRACKER, Kind.TRACK_OUT, Kind.TRACK_IN,
+))  # fmt: skip
+_FAMILIES = {ETH_IPV4: False, ETH_ARP: False, ETH_IPV6: True}  # → is it IPv6
+
+
+class RefusedRows:
+    """Of one switch."""
+
+    def __init__(self) -> None:
+        self._reasons: dict[Kind, str] = {}  # of the last refusal since the switch connected
+        self._missing: dict[RuleKey, FlowRule] = {}
+
+    def connected(self) -> None:
+        """Perhaps it does not refuse them any more."""
+        self._reasons.clear()
+        self._missing.clear()
+
+    def refused(self, kind: Kind | None, why: str) -> None:
+        """The switch has refused a rule of this kind that belongs to no flow."""
+        if kind is not None:
+            self._reasons[kind] = why
+
+    def missing(self, rules: Iterable[FlowRule]) -> None:
+        """These are missing although they were sent again."""
+        self._missing |= {rule.key: rule for rule in rules}
+
+    @property
+    def are_missing(self) -> bool:
+        return bool(self._missing)
+
+    def found(self, rules: Container[RuleKey]) -> None:
+        """The switch holds these."""
+        self._missing = {key: rule for key, rule in self._missing.items() if key not in rules}
+
+    def lacks(self, others: tuple[Lack, ...], tables: int) -> tuple[Lack, ...]:
+        """What ``others``, which are known already, do not explain; ``tables``: how many it says that it has."""
+        if not (self._missing and self._reasons):
+            return ()
+        kinds: dict[tuple[Table, Ability], dict[Kind, str]] = {}
+        for rule in self._missing.values():
+            kind = kind_of(rule.cookie)
+            if kind and (why := self._reasons.get(kind)) is not None:
+                kinds.setdefault((Table(rule.table), _ability(kind, rule)), {})[kind] = why
+        layout = suited(tables)
+        rows = [
+            Lack(ability, layout.table(table), _words(kinds[table, ability]), table)
+            for table, ability in sorted(kinds, key=lambda place: (place[0], place[1].value))
+        ]
+        return tuple(lack for lack in causes((*others, *rows)) if lack.ability in ROWS)
+
+
+def _words(kinds: Mapping[Kind, str]) -> str:
+    """The first of them in the order of ``Kind``, as docs/pipeline.md has it, and how many others there are."""
+    first, *others = sorted(kinds)
+    more = f" and {counted(len(others), 'other kind')} of rules" if others else ""
+    return f'"{ROW[first].matches}"{more}: {kinds[first]}'
+
+
+def _ability(kind: Kind, rule: FlowRule) -> Ability:
+    if kind in _PASSED_BY_ALL:
+        return Ability.ALL_ROWS
+    ethertype = next((field.value for field in rule.match if field.name == "eth_type"), None)
+    if ethertype not in _FAMILIES or kind not in _OF_CORE | _OF_EDGES:
+        return Ability.OTHER_ROWS
+    return of_family("rows" if kind in _OF_CORE else "edge_rows", _FAMILIES[ethertype])
