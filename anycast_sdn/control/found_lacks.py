@@ -50,13 +50,13 @@ class FoundLacks:
         self._room.connected()
         self.rows.connected()
 
-    def rule_refused(self, cookie: int, why: str, full: bool, reaction: Reaction) -> None:
+    def rule_refused(self, cookie: int, why: str, full: bool, now: float, reaction: Reaction) -> None:
         """A rule of no flow; ``full``: there is no room for it.  Adds what follows."""
         kind = kind_of(cookie)
         if not full:
             self.rows.refused(kind, why)
         elif kind or why == NO_ROOM_FOR_GROUPS:
-            self._room.refused(kind)
+            self._room.refused(kind, now)
             self._recheck(reaction)
         for v6, ability in SERVE.items() if kind is Kind.SERVICE_ALONE and not full else ():
             if serves_alone(self._switch.features, v6):
@@ -86,9 +86,9 @@ class FoundLacks:
             return True
         return False
 
-    def tick(self, reaction: Reaction) -> None:
+    def tick(self, now: float, reaction: Reaction) -> None:
         """Adds what follows from rules that it goes on refusing, or lacks room for, or does not any more."""
-        self._room.recount()
+        self._room.tick(now)
         self._recheck(reaction)
 
     def _add(self, lack: Lack, reaction: Reaction) -> None:

@@ -6,8 +6,8 @@ room for (``openflow.sizes``).
 - What it says is a hint: where it says that it has less room than is needed, that is told before anything is refused,
   and it gets its rules nevertheless.  When all of them have been found there, the hint was wrong, and counts no more.
 - What it refuses decides.  A rule that it refuses because its table is full takes from it the roles that need this
-  table, so that no packet is sent where the rest of the rules is missing.  As soon as less is needed there, it gets
-  them back, until it refuses again.
+  table, so that no packet is sent where the rest of the rules is missing.  Without them less is needed there, so that
+  what it holds says nothing of its room: it gets them back for a try after ``AGAIN_S``, then after twice as long.
 - Where flows may be what has filled the table, nothing is concluded: there will be room again.
 """
 
@@ -24,6 +24,8 @@ from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layouts import carried_in, places
 from anycast_sdn.openflow.pipeline import ROW
 from anycast_sdn.openflow.row import Kind, Table
+
+AGAIN_S, LONGEST_S = 60.0, 3600.0  # until a table that was full is tried again; doubles
 
 
 class Shortage(NamedTuple):
@@ -57,8 +59,9 @@ class Room:
     def connected(self) -> None:
         """Perhaps it has other room now."""
         self._taken: Counter[int | None] = Counter()  # so many were there
-        self._full: dict[int | None, int] = {}  # tables that were full → so many were needed then
-        self._shown: dict[int | None, int] = {}  # as many as the lacks say that are needed
+        self._full: dict[int | None, int] = {}  # tables that were full → so many were needed, at most
+        self._pause = AGAIN_S
+        self._again_at = 0.0
 
     # ---------------------------------------------------------------- what is needed, and what is said
 
@@ -102,19 +105,23 @@ class Room:
 
     # ---------------------------------------------------------------- what it has refused
 
-    def refused(self, kind: Kind | None) -> None:
+    def refused(self, kind: Kind | None, now: float) -> None:
         """It has refused a rule of this kind, None: a group, because there is no room for it."""
         table = None if kind is None else places(self._features().tables)[ROW[kind].table]
         needs = dict(self._all_needs()).get(table, 0)
         if table not in self._full and not (self._flow_rules() and not 0 < self.says(table) < needs):
+            if not self._full:
+                self._again_at = now + self._pause
+                self._pause = min(2 * self._pause, LONGEST_S)
             self._full[table] = needs
-            self._shown[table] = needs
 
-    def recount(self) -> None:
-        """Where less is needed than it has refused, that may be there next time."""
-        if self._full:
-            self._shown.update(self._all_needs())
-            self._full = {table: needs for table, needs in self._full.items() if self._shown.get(table, 0) >= needs}
+    def tick(self, now: float) -> None:
+        """There may be room again."""
+        if self._full and now >= self._again_at:
+            self._full.clear()
+        elif self._full:
+            needs = dict(self._all_needs())
+            self._full = {table: max(before, needs.get(table, 0)) for table, before in self._full.items()}
 
     def among(self, lacks: Iterable[Lack]) -> tuple[Lack, ...]:
         """What it lacks besides room, and the room that it lacks."""
@@ -122,7 +129,7 @@ class Room:
         return (*others, *(lack for table in self._full for lack in self._lacks_of(table)))
 
     def _lacks_of(self, table: int | None) -> Iterator[Lack]:
-        needs, says = self._shown[table], self.says(table)
+        needs, says = self._full[table], self.says(table)
         why = f"needs {needs:,}, has {says:,}" if 0 < says < needs else f"needs {needs:,}, and has not room for all"
         if table is None:
             yield Lack(Ability.ROOM_FOR_GROUPS, None, why)

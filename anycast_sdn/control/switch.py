@@ -474,7 +474,7 @@ class ManagedSwitch:
         number = binding_of(cookie)
         if not number:
             reaction = Reaction(events=[RuleRefused(self.name)])
-            self.lacks.rule_refused(cookie, why, full, reaction)
+            self.lacks.rule_refused(cookie, why, full, now, reaction)
             return reaction
         flow = transactions.refused(self.engine.flows, number)
         lack = self.lacks.by_flow(flow, why) if flow and not full else None
@@ -514,7 +514,7 @@ class ManagedSwitch:
         reaction.changed |= self.egress.tick(now)
         reaction.messages += self._answers.tick(now)
         reaction.messages += self._presence.tick(now)
-        self.lacks.tick(reaction)
+        self.lacks.tick(now, reaction)
         newly_held = self._throttle.tick(now)
         if newly_held is not None:
             reaction.events += [PortsHeldBack(self.name, newly_held)] * bool(newly_held)

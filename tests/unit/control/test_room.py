@@ -32,26 +32,42 @@ def test_rules_are_counted_in_the_tables_that_carry_them() -> None:
 
 def test_a_refusal_counts_for_all_that_its_table_carries() -> None:
     room, _ = room_of(len(RULES), tables=3)
-    room.refused(Kind.UNKNOWN_TRANSLATED)
+    room.refused(Kind.UNKNOWN_TRANSLATED, 0)
     assert {lack.logical for lack in room.among(())} == {Table.CLIENT_OUT, Table.CLIENT_IN}
 
 
 def test_where_flows_may_have_filled_the_table_nothing_is_concluded() -> None:
     room, _ = room_of(len(RULES), tables=1, flows=1)
-    room.refused(Kind.HOST)
+    room.refused(Kind.HOST, 0)
     assert room.among((OTHER,)) == (OTHER,)
     room, _ = room_of(len(RULES), says=3, tables=1, flows=1)
-    room.refused(Kind.HOST)
+    room.refused(Kind.HOST, 0)
     assert len(room.among((OTHER,))) > 1, "the rest alone is more than there is room for"
 
 
-def test_it_is_tried_again_when_less_is_needed_than_was_refused() -> None:
+def test_it_is_tried_again_at_growing_intervals_and_whatever_is_needed_meanwhile() -> None:
+    """Less is needed because the roles are gone."""
     room, installed = room_of(len(RULES), tables=1)
-    room.refused(Kind.TAGGED)
-    room.recount()
-    assert f"needs {len(RULES)}, " in room.among(())[0].why
-    installed.remove(RULES[0])
-    room.recount()
+    now, tries = 0.0, []
+    while now < 20000:
+        if not room.among(()):
+            tries.append(now)
+            room.refused(Kind.TAGGED, now)
+            assert f"needs {len(RULES)}, " in room.among(())[0].why
+        if now == 30:
+            installed.remove(RULES[0])
+            room.tick(now)
+            assert f"needs {len(RULES)}, " in room.among(())[0].why
+            installed.add(RULES[0])
+        now += 30
+        room.tick(now)
+    assert tries == [0, 60, 180, 420, 900, 1860, 3780, 7380, 10980, 14580, 18180]
+
+
+def test_a_switch_that_connects_anew_may_have_room() -> None:
+    room, _ = room_of(len(RULES), tables=1)
+    room.refused(Kind.TAGGED, 0)
+    room.connected()
     assert room.among((OTHER,)) == (OTHER,)
 
 

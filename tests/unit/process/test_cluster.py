@@ -24,7 +24,8 @@ from tests.unit.switch_end import HELLO, RULE, features, in_trials, message, mul
 ROOT = Path(__file__).parents[3]
 ARH1, ARS2 = 1, 2
 TRIAL = bytes.fromhex("a17cff")  # the cookies of rules that try out what a switch takes
-QUESTIONS = 5  # to a switch that connects: ports, description, meters, groups, rules
+# To a switch that connects: its ports, description, tables, groups; a rule that was tried; meters, groups, rules.
+QUESTIONS = 8
 
 
 class Member:
@@ -167,7 +168,7 @@ class Switch(Connection):
                     if data[8:11] != TRIAL:
                         self.written.append(data[:length])
                 elif kind == ofp.OFPT_MULTIPART_REQUEST:
-                    self._list(int.from_bytes(data[8:10], "big"), xid)
+                    self._list(int.from_bytes(data[8:10], "big"), data[16:length], xid)
                     most -= 1
                 elif kind == ofp.OFPT_BARRIER_REQUEST:
                     self.say(message(ofp.OFPT_BARRIER_REPLY, xid=xid))
@@ -177,8 +178,8 @@ class Switch(Connection):
                 for act in soon:
                     act()
 
-    def _list(self, kind: int, xid: int) -> None:
-        self.listed += kind == ofp.OFPMP_FLOW
+    def _list(self, kind: int, request: bytes, xid: int) -> None:
+        self.listed += kind == ofp.OFPMP_FLOW and request[0] == ofp.OFPTT_ALL  # not the look for one that was tried
         bodies = {ofp.OFPMP_DESC: bytes(1056), ofp.OFPMP_METER_FEATURES: bytes(16), ofp.OFPMP_FLOW: as_flow_stats(RULE)}
         self.say(multipart(kind, bodies.get(kind, b""), xid))
 
