@@ -33,10 +33,10 @@ def who_answers(network: Running, address: str, flows: int) -> Counter[str]:
     return Counter(answer.split()[0] for answer in answers)
 
 
-def server_edge(network: Running, switch: str) -> tuple[list[str], str]:
+def server_edge(network: Running, switch: str) -> tuple[list[str], list[str]]:
     """Everything that a switch holds: its rules and its groups, without counters."""
     rules = network.testbed.ofctl("dump-flows", switch, "--no-stats").splitlines()[1:]
-    return sorted(rules), network.testbed.ofctl("dump-groups", switch).partition("\n")[2]
+    return sorted(rules), sorted(network.testbed.ofctl("dump-groups", switch).splitlines()[1:])
 
 
 @pytest.mark.row("M8", "only as3 is enrolled: everything goes to ars3; ars2, nearer, announces and captures nothing")
