@@ -162,8 +162,11 @@ class SimulatedSwitch:
         return {key: self._layout.logical(self._listed(key, entry)) for key, entry in self._entries.items()}
 
     def _listed(self, key: RuleKey, entry: Entry) -> FlowRule:
-        rule = self._as_sent.get(key) or replace(entry.rule, idle_timeout=entry.idle_timeout)
-        return replace(rule, cookie=self._said(rule.cookie))
+        rule = self._as_sent.get(key, entry.rule)
+        said, timeout = self._said(rule.cookie), entry.idle_timeout if rule is entry.rule else rule.idle_timeout
+        if (said, timeout) == (rule.cookie, rule.idle_timeout):
+            return rule  # a copy of each would be most of a long simulation's time
+        return replace(rule, cookie=said, idle_timeout=timeout)
 
     @property
     def meters(self) -> dict[int, MeterRule]:
