@@ -258,7 +258,7 @@ class Audit:
         What is missing may have been deleted again by another program: only if the switch has refused a message, it is
         taken for refused.
         """
-        refused_at = self._switch.refused_at
+        refused_at = self._switch.lacks.refused_at
         refuses, self._refused_at = refused_at != self._refused_at, refused_at
         before, self._tries = self._tries, {}
         both: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...] = (

@@ -232,7 +232,7 @@ class Controller(Telling):
 
     def rule_refused(self, dpid: int, cookie: int, now: float, why: str = "", full: bool = False) -> Outcome:
         """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
-        return self._follow(dpid, self.switches[dpid].rule_refused(cookie, now, why, full), now)
+        return self._follow(dpid, self.switches[dpid].lacks.rule_refused(cookie, now, why, full), now)
 
     def group_refused(self, dpid: int, number: int, now: float) -> Outcome:
         """The switch has refused this select group because of its buckets."""

@@ -9,18 +9,20 @@ Each changes its features, and with them what it can be (``RoleAbilities``).
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Protocol
 
 from anycast_sdn.control.refused_rows import RefusedRows
 from anycast_sdn.control.role_abilities import Refusals, RoleAbilities
 from anycast_sdn.control.room import Room
-from anycast_sdn.core.bindings import Binding
+from anycast_sdn.core.events import RuleRefused
 from anycast_sdn.engines.engine import Engine
+from anycast_sdn.openflow import transactions
 from anycast_sdn.openflow.abilities import ROWS, Lack
 from anycast_sdn.openflow.fallbacks import SERVE, has_groups, serves_alone
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.pipeline import kind_of
+from anycast_sdn.openflow.pipeline import binding_of, kind_of
 from anycast_sdn.openflow.reaction import Reaction
 from anycast_sdn.openflow.refusal import NO_ROOM_FOR_GROUPS
 from anycast_sdn.openflow.row import Kind
@@ -32,6 +34,9 @@ class Examined(Protocol):
     features: Features
 
     @property
+    def name(self) -> str: ...
+
+    @property
     def abilities(self) -> RoleAbilities: ...
 
 
@@ -40,9 +45,11 @@ class FoundLacks:
 
     def __init__(self, switch: Examined, engine: Engine, room: Room) -> None:
         self._switch = switch
+        self._engine = engine
         self._room = room
         self._refusals = Refusals(engine)
         self.rows = RefusedRows()
+        self.refused_at = -math.inf  # when it last refused a rule
 
     def connected(self) -> None:
         """Perhaps it does not refuse them any more."""
@@ -50,9 +57,22 @@ class FoundLacks:
         self._room.connected()
         self.rows.connected()
 
-    def rule_refused(self, cookie: int, why: str, full: bool, now: float, reaction: Reaction) -> None:
-        """A rule of no flow; ``full``: there is no room for it.  Adds what follows."""
-        kind = kind_of(cookie)
+    def rule_refused(self, cookie: int, now: float, why: str, full: bool) -> Reaction:
+        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
+        self.refused_at = now
+        number = binding_of(cookie)
+        if not number:
+            reaction = Reaction(events=[RuleRefused(self._switch.name)])
+            self._rule_of_no_flow(kind_of(cookie), now, why, full, reaction)
+            return reaction
+        flow = transactions.refused(self._engine.flows, number)
+        lack = self._refusals.flow(flow, why) if flow and not full else None
+        reaction = self._engine.rule_refused(flow.number if flow else number, now)
+        if lack:
+            self._add(lack, reaction)
+        return reaction
+
+    def _rule_of_no_flow(self, kind: Kind | None, now: float, why: str, full: bool, reaction: Reaction) -> None:
         if not full:
             self.rows.refused(kind, why)
         elif kind or why == NO_ROOM_FOR_GROUPS:
@@ -61,14 +81,6 @@ class FoundLacks:
         for v6, ability in SERVE.items() if kind is Kind.SERVICE_ALONE and not full else ():
             if serves_alone(self._switch.features, v6):
                 self._add(Lack(ability, None, why), reaction)
-
-    def by_flow(self, flow: Binding, why: str) -> Lack | None:
-        """It has refused a rule of this flow, which has not ended yet → what it lacks then, for ``flow_ended``."""
-        return self._refusals.flow(flow, why)
-
-    def flow_ended(self, lack: Lack, reaction: Reaction) -> None:
-        """Adds what follows."""
-        self._add(lack, reaction)
 
     def group_refused(self, number: int, v6: bool, reaction: Reaction) -> bool:
         """Its buckets are the reason; adds what follows → are all groups to be replaced?

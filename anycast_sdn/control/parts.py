@@ -121,7 +121,7 @@ class Parts:
     def _unable_to_forward(self) -> Excluded:
         """Packets of a family that a switch cannot forward are lost there."""
         return {
-            is_v6: frozenset(switch.name for switch in self._in_order if not switch.is_able(Role.CORE, is_v6))
+            is_v6: frozenset(switch.name for switch in self._in_order if not switch.abilities.can(Role.CORE, is_v6))
             for is_v6 in (False, True)
         }
 

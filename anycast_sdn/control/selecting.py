@@ -394,7 +394,7 @@ class Selecting:
                 address, edge, server.weight, self._capacity(spread, server, edge), sessions.get(address, 0.0),
                 self._measured(spread.group, server), self._health(spread.group, address), server.state,
                 edge in self._drained_edges,
-                edge_able=edge == NOWHERE or self._switches[edge].is_able(Role.SERVER_EDGE, spread.is_v6),
+                edge_able=edge == NOWHERE or self._switches[edge].abilities.can(Role.SERVER_EDGE, spread.is_v6),
                 reachable=edge != NOWHERE and self._switches[edge].may_be_there(address),
             )  # fmt: skip
             candidates.append(self._aged(spread.group, candidate, course))

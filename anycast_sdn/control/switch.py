@@ -9,8 +9,7 @@ concerns more than one switch is decided by the ``Controller``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 from anycast_sdn.control.egress import Egress
@@ -35,18 +34,17 @@ from anycast_sdn.control.throttle import Throttle
 from anycast_sdn.control.wanted import WantedRules
 from anycast_sdn.core.bindings import Binding
 from anycast_sdn.core.decided import Decided
-from anycast_sdn.core.events import Drop, FrameMalformed, PortsHeldBack, RuleRefused, RulesRepaired, dropped
+from anycast_sdn.core.events import Drop, FrameMalformed, PortsHeldBack, RulesRepaired, dropped
 from anycast_sdn.core.groups import Groups
 from anycast_sdn.core.model import Address, Prefix
 from anycast_sdn.core.pool import RandomSource
 from anycast_sdn.description.model import Network, Switch
 from anycast_sdn.engines.choice import engine_of
 from anycast_sdn.engines.engine import Engine, Following, Reading, Statistics, Sweep
-from anycast_sdn.openflow import entries, frames, transactions
+from anycast_sdn.openflow import entries, frames
 from anycast_sdn.openflow.answers import Answers, Gateways
 from anycast_sdn.openflow.builders import Unreachable
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.judgement import Judgement, Role
 from anycast_sdn.openflow.pipeline import DROPS, ROW, binding_of, kind_of, number_of
 from anycast_sdn.openflow.presence import Presence
 from anycast_sdn.openflow.reaction import Reaction
@@ -130,7 +128,6 @@ class ManagedSwitch:
         self.reading: ReadingBack | None = None  # the switch is connected, and what it holds is being read
         self._found = Tables()
         self.unseen = True  # it has not connected since the start, and is still expected, with its hosts
-        self.refused_at = -math.inf  # when it last refused a rule
         self.unanswered: frozenset[str] = frozenset()  # names of the requests that the switch does not answer
         self.timeouts_problem = ""  # why the timeouts of its connection tracker are not as they should be; "": they are
         self.cut_off = CutOff()  # known flows that have no next hop, where the controller does not get their packets
@@ -162,12 +159,6 @@ class ManagedSwitch:
 
     def _answers_now(self, address: Address) -> bool:
         return self.neighbours.get(address) is not None
-
-    def judgements(self) -> Sequence[Judgement]:
-        return self.abilities.judgements
-
-    def is_able(self, role: Role, v6: bool) -> bool:
-        return self.abilities.can(role, v6)
 
     def may_be_there(self, address: Address) -> bool:
         """Is this server taken to be reachable?"""
@@ -467,21 +458,6 @@ class ManagedSwitch:
     def told_of(self, cookie: int) -> Binding | None:
         """This rule's flow, as another master has told of it: this controller does not decide on it, or not yet."""
         return self.engine.flows.by_number(binding_of(cookie)) if self.share is Share.REST else None
-
-    def rule_refused(self, cookie: int, now: float, why: str = "", full: bool = False) -> Reaction:
-        """The switch has answered a flow-mod with an error; ``full``: it has no room for the rule."""
-        self.refused_at = now
-        number = binding_of(cookie)
-        if not number:
-            reaction = Reaction(events=[RuleRefused(self.name)])
-            self.lacks.rule_refused(cookie, why, full, now, reaction)
-            return reaction
-        flow = transactions.refused(self.engine.flows, number)
-        lack = self.lacks.by_flow(flow, why) if flow and not full else None
-        reaction = self.engine.rule_refused(flow.number if flow else number, now)
-        if lack:
-            self.lacks.flow_ended(lack, reaction)
-        return reaction
 
     def group_refused(self, number: int) -> Reaction:
         """Its buckets are the reason → what deletes all groups; ``compare_more`` sends others (``FoundLacks``)."""

@@ -24,7 +24,7 @@ def ready_events(managed: ManagedSwitch, peer: str, found: Found) -> Iterator[Ev
     name = managed.name
     wanted, flows = len(managed.installed), len(managed.engine.flows)
     yield SwitchConnected(name, peer, found.rules, wanted, flows, found.others, found.unlisted)
-    for judgement in managed.judgements():
+    for judgement in managed.abilities.judgements:
         if not judgement.is_able:
             yield SwitchDegraded(name, judgement.role.value, judgement.sentence)
     for feature, effect in without(managed):

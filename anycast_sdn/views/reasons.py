@@ -154,13 +154,13 @@ def _of_switch(switch: ManagedSwitch, counters: Counters, now: float) -> Iterato
 def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator[Reason]:
     """What the switch refuses, lacks, or does not hold."""
     name, subject = switch.name, Subject("switch", switch.name)
-    if now - switch.refused_at < RECENT_S:
+    if now - switch.lacks.refused_at < RECENT_S:
         refused = counters.drops[name]["rule_refused"]
         yield Reason(
             "rules.refused", subject, f"switch {name} refuses rules: {refused} until now",
             "What these rules are for is not served: flows of clients there may fail.",
         )  # fmt: skip
-    for judgement in switch.judgements():
+    for judgement in switch.abilities.judgements:
         if not judgement.is_able:
             yield Reason(
                 "switch.degraded", subject, f"switch {name} {judgement.finding}",

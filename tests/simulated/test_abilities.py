@@ -114,7 +114,7 @@ def test_flows_of_a_protocol_that_the_switch_is_known_to_refuse_are_refused_and_
     assert drops(net, "arh1")["switch_unable"] == 3
     assert drops(net, "arh1").get("rule_refused", 0) == 0, "the switch is not sent what it would refuse"
     assert errors(net.host("h1")) == [(1, 0) if v6 else (3, 1)] * 3
-    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    assert managed(net, "arh1").abilities.can(Role.CLIENT_EDGE, v6)
 
 
 def test_services_are_not_pinged_over_ipv6_where_the_switch_spoils_the_checksums(build):
@@ -143,7 +143,7 @@ def test_a_flow_that_is_carried_out_in_between_keeps_the_family(build, v6):
     for port in range(40000, 40010):
         with playing(net, "arh1", ALL_OF_OPENFLOW if port % 2 else refusing(v6)):
             ask(net, service=SERVICE[v6], protocol=UDP, port=port)
-    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    assert managed(net, "arh1").abilities.can(Role.CLIENT_EDGE, v6)
     assert len(bindings(net)) == 5
 
 
@@ -152,14 +152,14 @@ def test_a_full_table_is_no_inability(build, v6):
     with playing(net, "arh1", Profile(rules=0)):
         ask_often(net, v6)
     assert drops(net, "arh1")["rule_refused"] == 10
-    assert managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    assert managed(net, "arh1").abilities.can(Role.CLIENT_EDGE, v6)
 
 
 def test_a_switch_that_connects_anew_and_takes_the_rules_serves_again(build, v6):
     net = build("figure1", "as2")
     with playing(net, "arh1", refusing(v6)):
         ask_often(net, v6)
-    assert not managed(net, "arh1").is_able(Role.CLIENT_EDGE, v6)
+    assert not managed(net, "arh1").abilities.can(Role.CLIENT_EDGE, v6)
     net.disconnect("arh1")
     net.connect("arh1")
     ask(net, service=SERVICE[v6], protocol=UDP, port=40010)

@@ -56,7 +56,7 @@ def sentence(net, role=Role.CLIENT_EDGE, name="arh1"):
 
 
 def nothing_is_refused(net, name="arh1"):
-    return managed(net, name).refused_at == -math.inf
+    return managed(net, name).lacks.refused_at == -math.inf
 
 
 def life_s(net) -> float:

@@ -17,7 +17,7 @@ def test_a_switch_that_keeps_no_cookies_serves_and_what_is_done_instead_is_said(
     net = SimulatedNetwork(network, web(network, "as2", "as3"), profiles=profiles)
     ask(net, service=SERVICE[v6])
     assert set().union(*served_by(net, "as2", "as3").values()) == {"as2"}
-    sentences = {each.role: each.sentence for each in managed(net, "ars2").judgements()}
+    sentences = {each.role: each.sentence for each in managed(net, "ars2").abilities.judgements}
     assert "can be a server edge; it keeps no cookies: the controller knows its rules by their matches" in (
         sentences[Role.SERVER_EDGE]
     )

@@ -26,7 +26,7 @@ def figure1(*servers: str, network: Network | None = None, **profiles: Profile) 
 
 
 def sentence(net: SimulatedNetwork, name: str, role: Role) -> str:
-    return next(each.sentence for each in managed(net, name).judgements() if each.role is role)
+    return next(each.sentence for each in managed(net, name).abilities.judgements if each.role is role)
 
 
 def test_a_core_with_one_table_carries_what_one_with_five_does(v6):

@@ -38,7 +38,7 @@ def played(**profiles: Profile) -> SimulatedNetwork:
 
 
 def able(net: SimulatedNetwork, name: str, role: Role) -> frozenset[int]:
-    return frozenset(family for family in BOTH if managed(net, name).is_able(role, family == 6))
+    return frozenset(family for family in BOTH if managed(net, name).abilities.can(role, family == 6))
 
 
 def test_every_profile_says_after_what_it_is_made_and_is_judged_here() -> None:

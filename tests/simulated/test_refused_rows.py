@@ -46,7 +46,7 @@ def test_of_a_family_that_a_switch_does_not_match_no_rule_is_sent_that_it_would_
     no_ipv6 = Profile(refuse=(Elements(match=("ipv6_src", "ipv6_dst")),))
     net = build("figure1", "as2", switch={"profiles": {"arh1": no_ipv6}})
     net.advance(60)
-    assert managed(net, "arh1").judgements()[0].able == {4}
+    assert managed(net, "arh1").abilities.judgements[0].able == {4}
     assert drops(net, "arh1").get("rule_refused", 0) == 0
     ask(net, service=SERVICE[False], protocol=UDP, port=40000)
     assert [flow.server is not None for flow in bindings(net)] == [True]
@@ -90,10 +90,10 @@ def test_a_switch_that_goes_on_refusing_rules_of_a_role_loses_it_in_that_family_
     with playing(net, name, Profile(refuse=(Elements(match=(f"ipv{6 if v6 else 4}_{field}",)),))):
         lost = loses(net, name, v6, kind)
         net.advance(1)
-        assert managed(net, name).is_able(role, v6), "one refusal is no inability"
+        assert managed(net, name).abilities.can(role, v6), "one refusal is no inability"
         net.advance(40)
-        assert not managed(net, name).is_able(role, v6)
-        assert managed(net, name).is_able(role, not v6)
+        assert not managed(net, name).abilities.can(role, v6)
+        assert managed(net, name).abilities.can(role, not v6)
         sentence = degraded(net, name)[0]
         family = "IPv6" if v6 else "IPv4"
         says = f"switch {name} cannot be a {role.value} for {family}: it cannot hold rules of {family}"

@@ -34,7 +34,7 @@ def report(net: SimulatedNetwork, name: str = "ars2") -> Any:
 
 
 def said(net: SimulatedNetwork, role: Role, name: str = "ars2") -> str:
-    return next(each.sentence for each in managed(net, name).judgements() if each.role is role)
+    return next(each.sentence for each in managed(net, name).abilities.judgements if each.role is role)
 
 
 def health(net: SimulatedNetwork) -> list[str]:
@@ -99,7 +99,7 @@ def test_a_switch_that_says_too_little_is_used_and_after_its_rules_were_found_no
     assert managed(net, "ars2").room.shortages()
     assert f"switch ars2 needs {NEEDED} rules in table 0, and says that it has room for 10" in health(net)
     assert serving(net, v6) == {"as2"}
-    assert managed(net, "ars2").is_able(Role.SERVER_EDGE, v6)
+    assert managed(net, "ars2").abilities.can(Role.SERVER_EDGE, v6)
     net.advance(15)
     assert not health(net), "all its rules were found"
     assert report(net)["room"]["tables"][0]["says"] == 10

@@ -57,7 +57,7 @@ def test_a_master_that_does_not_lead_misses_none_of_its_switches() -> None:
 
 def test_a_master_that_does_not_lead_says_what_its_switch_refuses_of_flows() -> None:
     one, _ = master()
-    one.app.controller.switches[ARH1].refused_at = time.monotonic()
+    one.app.controller.switches[ARH1].lacks.refused_at = time.monotonic()
     assert codes(one)["rules.refused"] == ["arh1"]
 
 
