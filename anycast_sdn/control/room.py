@@ -21,7 +21,7 @@ from anycast_sdn.control.installed import Installed
 from anycast_sdn.fabric.graph import LOCAL
 from anycast_sdn.openflow.abilities import Ability, Lack
 from anycast_sdn.openflow.features import Features
-from anycast_sdn.openflow.layouts import carried_in, places
+from anycast_sdn.openflow.layouts import carried_in, places, suited
 from anycast_sdn.openflow.pipeline import ROW
 from anycast_sdn.openflow.row import Kind, Table
 
@@ -109,11 +109,19 @@ class Room:
         """It has refused a rule of this kind, None: a group, because there is no room for it."""
         table = None if kind is None else places(self._features().tables)[ROW[kind].table]
         needs = dict(self._all_needs()).get(table, 0)
-        if table not in self._full and not (self._flow_rules() and not 0 < self.says(table) < needs):
+        by_flows = self._is_for_flows(table) and self._flow_rules() > 0 and not 0 < self.says(table) < needs
+        if table not in self._full and not by_flows:
             if not self._full:
                 self._again_at = now + self._pause
                 self._pause = min(2 * self._pause, LONGEST_S)
             self._full[table] = needs
+
+    def _is_for_flows(self, table: int | None) -> bool:
+        """Do flows need room there?"""
+        tables = self._features().tables
+        if table is None:
+            return suited(tables).names_next_hops
+        return not {Table.CLIENT_OUT, Table.CLIENT_IN}.isdisjoint(carried_in(tables, table))
 
     def tick(self, now: float) -> None:
         """There may be room again."""

@@ -45,6 +45,17 @@ def test_where_flows_may_have_filled_the_table_nothing_is_concluded() -> None:
     assert len(room.among((OTHER,))) > 1, "the rest alone is more than there is room for"
 
 
+def test_flows_fill_no_tables_but_their_own() -> None:
+    room, _ = room_of(len(RULES), tables=5, flows=1)
+    room.refused(Kind.ROUTE, 0)
+    assert {lack.logical for lack in room.among(())} == {Table.ROUTES}
+    room.refused(None, 0)
+    assert {lack.ability for lack in room.among(())} == {Ability.ROOM, Ability.ROOM_FOR_GROUPS}
+    room, _ = room_of(len(RULES), tables=2, flows=1)
+    room.refused(None, 0)
+    assert not room.among(()), "known flows need groups of next hops there"
+
+
 def test_it_is_tried_again_at_growing_intervals_and_whatever_is_needed_meanwhile() -> None:
     """Less is needed because the roles are gone."""
     room, installed = room_of(len(RULES), tables=1)
