@@ -137,6 +137,12 @@ class Profile(Section):
     groups: _Size | None = optional("how many groups have room")
     meters: _Size | None = optional("how many meters have room")
 
+    @model_validator(mode="after")
+    def _has_one_number_of_tables(self) -> Profile:
+        if self.tables and self.numbered and self.tables != len(self.numbered):
+            raise ValueError(f"tables: {self.tables}, and numbered names {len(self.numbered)}: leave tables out")
+        return self
+
     def made(self) -> profile.Profile:
         base = PROFILES[self.like] if self.like else profile.Profile()
         given = self.values()

@@ -180,6 +180,7 @@ def test_neither_a_file_nor_a_name_is_said_with_the_names_that_there_are() -> No
         ("refuse: [{family: 6, messages: [meter_mod]}]", "family only says which rules are meant"),
         ("ignore: [{}]", "names no element"),
         ("numbered: [5, 5]", "5 is written twice"),
+        ("tables: 3\nnumbered: [1, 2]", "tables: 3, and numbered names 2: leave tables out"),
     ],
 )
 def test_what_would_have_no_effect_is_refused(tmp_path: Path, text: str, said: str) -> None:
