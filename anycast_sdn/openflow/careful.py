@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from anycast_sdn.openflow import codec
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.holdings import Holdings, Place, place_of
+from anycast_sdn.openflow.layouts import highest
 from anycast_sdn.openflow.pending import TrialResult
 from anycast_sdn.openflow.rules import (
     OFPP_TABLE,
@@ -40,8 +42,7 @@ from anycast_sdn.openflow.rules import (
 )
 
 _CHANGE_NO_RULE = (Barrier, PacketOut, ReportExpired, EndConnection)
-_OF_PACKETS = 3000  # the lowest priority of rules for packets that are sent through the switch …
-_HIGHEST = 8192  # … and the highest, in any layout
+_OF_PACKETS = 3000  # the lowest priority of rules for packets that are sent through the switch
 _MOST = (1 << 16) - 1
 _THROUGH = Output(OFPP_TABLE)
 Attempt = tuple[Message, TrialResult]
@@ -76,11 +77,11 @@ class Careful:
     def send(self, messages: Iterable[Message]) -> None:
         self._switch.send([each for message in messages for each in self._allowed(message)])
 
-    @property
+    @cached_property
     def passes_packets(self) -> bool:
-        """Are rules of trials above all others in each table?"""
+        """Are rules of trials above all others in each table?  It is asked for when all that it holds is read."""
         is_read = "rules" not in self._held.unread
-        return is_read and all(_HIGHEST + self._raised(place.table) <= _MOST for place in self._held.rules)
+        return is_read and highest(self._switch.layout) + max(self._raised.values(), default=0) <= _MOST
 
     def clean_up(self) -> None:
         """Delete what is left of trials."""
@@ -157,17 +158,20 @@ class Careful:
         rule = replace(rule, actions=tuple(map(self._with_number, rule.actions)))
         place = self._place(rule)
         if rule.priority >= _OF_PACKETS:
-            rule = replace(rule, priority=rule.priority + self._raised(place.table))
+            rule = replace(rule, priority=rule.priority + self._raised.get(place.table, 0))
             place = self._place(rule)
         while place in self._held.rules:
             rule = replace(rule, priority=rule.priority + 1)
             place = self._place(rule)
         return rule, place
 
-    def _raised(self, table: int) -> int:
-        """How much rules for packets have to be raised in this table of the switch."""
-        above = max((held.priority + 1 for held in self._held.rules if held.table == table), default=0)
-        return max(0, above - _OF_PACKETS)
+    @cached_property
+    def _raised(self) -> dict[int, int]:
+        """How much rules for packets have to be raised, by table of the switch, as far as it holds any."""
+        raised: dict[int, int] = {}
+        for held in self._held.rules:
+            raised[held.table] = max(raised.get(held.table, 0), held.priority + 1 - _OF_PACKETS)
+        return raised
 
     def _place(self, rule: FlowRule) -> Place:
         return place_of(codec.encoder(self._switch.layout).encode(self._switch, [AddFlow(rule)]))

@@ -333,14 +333,18 @@ def decode_meters(body: bytes) -> list[MeterRule]:
 
 
 def decode_description(body: bytes) -> tuple[str, ...]:
-    """A switch's description: manufacturer, hardware, software, serial number, datapath."""
+    """What a switch says of itself: manufacturer, hardware, software, serial number, datapath.
+
+    () when the body is too short, as that of a switch which says nothing.
+    """
+    if len(body) < _DESCRIPTION.size:
+        return ()
     return tuple(words.split(b"\0")[0].decode("ascii", "replace") for words in _Reader(body).take(_DESCRIPTION))
 
 
 def decode_meter_features(body: bytes) -> int:
-    """How many meters the switch can have."""
-    (most,) = _Reader(body).take(_U32)
-    return int(most)
+    """How many meters the switch can have; 0: it says nothing."""
+    return int.from_bytes(body[: _U32.size], "big") if len(body) >= _U32.size else 0
 
 
 def decode_rule_count(body: bytes) -> int:

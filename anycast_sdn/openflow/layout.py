@@ -128,7 +128,8 @@ class Separate(_Stateless):
         return group
 
 
-_STEP = 4096  # all of the pipeline's priorities are lower than this
+_STEP = 4096
+HIGHEST = _STEP - 1  # of the pipeline's priorities
 ANYTHING_ELSE = 0  # the priority of each table's rule for anything else
 _TRACKED_OUTWARD = (Table.TRACK_OUT, Table.TRACKED_OUT)
 _ELSEWHERE = 256  # + the number of a table that carries no logical one: where a rule of ours may be found nevertheless

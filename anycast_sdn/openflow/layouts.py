@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 from types import MappingProxyType
 
-from anycast_sdn.openflow.layout import FIVE_TABLES, THREE_TABLES, Layout
+from anycast_sdn.openflow.layout import FIVE_TABLES, HIGHEST, THREE_TABLES, Layout
 from anycast_sdn.openflow.next_hops import TWO_TABLES
 from anycast_sdn.openflow.one_table import ONE_TABLE
 from anycast_sdn.openflow.row import Table
+from anycast_sdn.openflow.rules import FlowRule
 
 _PIPELINE = [table for table in Table if table < Table.EGRESS]  # what every switch needs
 
@@ -38,3 +39,8 @@ def carried_in(tables: int, table: int) -> list[Table]:
 def carries(layout: Layout, tables: int, logical: int) -> bool:
     """Does a switch with so many tables have the one that carries a logical one?  0: it does not say."""
     return not tables or layout.table(logical) < tables
+
+
+def highest(layout: Layout) -> int:
+    """The highest priority that a rule of the pipeline can have on the switch."""
+    return max(layout.on_switch(FlowRule(table, HIGHEST, (), 0)).priority for table in _PIPELINE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -30,7 +31,8 @@ from anycast_sdn.openflow.rules import (
     ToGroup,
     match,
 )
-from tests.unit.switch_end import Peer, error, message
+from anycast_sdn.openflow.states import State
+from tests.unit.switch_end import HELLO, Peer, error, features, message
 
 TRIAL, OTHER = 0xA17C_FF00_0000_0002, 0x77
 _IPV4 = Field("eth_type", 0x0800)
@@ -186,6 +188,44 @@ def test_where_other_rules_are_above_all_no_packet_is_sent_and_nothing_is_known(
     switch.send([THROUGH, DeleteFlow(rule(4000))])
     assert results == [(None, "")] * 2
     assert [kind for kind, _, _ in peer.sent()] == [ofp.OFPT_BARRIER_REQUEST]
+
+
+ONE_TABLE_S_HIGHEST = 20_479
+
+
+@pytest.mark.parametrize(("above", "passes"), [(1 << 15, True), (65_535 - ONE_TABLE_S_HIGHEST + 3_000, False)])
+def test_a_switch_with_one_table_has_rules_of_all_priorities_there(above: int, passes: bool) -> None:
+    """Those of the pipeline's tables are above each other there."""
+    peer = Peer(State.HELLO)
+    peer.say(HELLO)
+    peer.say(features(tables=1))
+    peer.sent()
+    listed = b"".join(as_listed(peer, replace(rule(1, OTHER), table=table)) for table in (Table.INGRESS, Table.ROUTES))
+    held = holdings(listed[:12] + above.to_bytes(2, "big") + listed[14:])
+    switch = careful(peer, held)
+    assert switch.passes_packets == passes
+    highest = replace(rule(4095), table=Table.INGRESS)
+    switch.send([AddFlow(highest), THROUGH])
+    kinds = [kind for kind, _, _ in peer.sent()]
+    assert kinds == ([ofp.OFPT_FLOW_MOD, ofp.OFPT_PACKET_OUT] if passes else [])
+
+
+def test_how_many_rules_a_switch_holds_does_not_matter_for_each_message(peer: Peer) -> None:
+    """Echo requests are answered between them."""
+
+    class Counting(dict[Any, bytes]):
+        looks = 0
+
+        def __iter__(self) -> Any:
+            Counting.looks += 1
+            return super().__iter__()
+
+    held = holdings(b"".join(as_listed(peer, rule(1000 + each, OTHER)) for each in range(100)))
+    held.rules = Counting(held.rules)
+    switch = careful(peer, held)
+    switch.try_all([(AddFlow(rule(4000 + each)), lambda *_: None) for each in range(50)])
+    assert len(mods(peer)) == 50
+    assert Counting.looks == 1
 
 
 def test_where_it_is_not_known_which_rules_there_are_no_packet_is_sent(peer: Peer) -> None:

@@ -223,6 +223,13 @@ def test_a_description_is_read_up_to_its_zeros_and_whatever_bytes_it_has() -> No
     assert decoding.decode_description(body) == ("Nicira, Inc.", "Open vSwitch", "3.1.0", "\ufffd" * 32, "x" * 256)
 
 
+@pytest.mark.parametrize("size", [0, 3])
+def test_a_switch_may_answer_nothing_when_it_is_asked_for_its_description_and_its_meters(size: int) -> None:
+    """Its connection would end whenever it has come up."""
+    assert decoding.decode_description(bytes(size)) == ()
+    assert decoding.decode_meter_features(bytes(size)) == 0
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "unsupported"),
     [
