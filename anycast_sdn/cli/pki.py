@@ -99,8 +99,8 @@ def _add_hosts(verb: Any) -> None:
 def _add_certificate(verb: Any) -> None:
     verb.add_argument("--days", type=_days, metavar="DAYS", help="how long it is valid (default 730)")
     verb.add_argument("--key", choices=("ec", "rsa"), default="ec",
-                      help="the kind of key: ec (P-256), or rsa (3072 bits) for switches that take nothing else "
-                           "(default %(default)s)")
+                      help="the kind of key: ec (P-256), or rsa (3072 bits) for switches that take nothing else: they "
+                           "need it of the CA and the controller, too (default %(default)s)")
     verb.add_argument("--force", action="store_true", help="replace what is there")
     _add_place(verb)
 
@@ -138,8 +138,10 @@ def _init(arguments: argparse.Namespace) -> int:
             f"{present[0]} is there already, and stays as it is: another CA would make all certificates of this one "
             "worthless (--force replaces it)"
         )
+    hosts = _hosts(arguments)
+    making.alternative_names(making.CONTROLLER, hosts)  # what is wrong with them is told before there is a CA
     pki.make_ca(arguments.name, arguments.key, arguments.ca_days or making.CA_DAYS, replace=arguments.force)
-    made = pki.make(pki.controller(), making.CONTROLLER, _hosts(arguments), arguments.key, days, is_server=True,
+    made = pki.make(pki.controller(), making.CONTROLLER, hosts, arguments.key, days, is_server=True,
                     replace=arguments.force)  # fmt: skip
     _say(f"{pki.directory} has a CA, and the certificate of a controller. Next:")
     _say(f"  anycast-sdn pki switch --network FILE --dir {pki.directory}")
@@ -153,6 +155,7 @@ def _controller(arguments: argparse.Namespace) -> int:
     pki = _pki(arguments)
     made = pki.make(pki.controller(arguments.name), arguments.name, _hosts(arguments), arguments.key,
                     arguments.days or making.DAYS, is_server=True, replace=arguments.force)  # fmt: skip
+    _warn_of_other_keys(pki, arguments.key)
     _say(f"its controller: anycast-sdn run FILE --openflow-tls {made.certificate} {made.key} {pki.ca.certificate}")
     return 0
 
@@ -173,7 +176,15 @@ def _switch(arguments: argparse.Namespace) -> int:
         days = arguments.days or making.DAYS
         pki.make(place, name, (), arguments.key, days, is_server=False, replace=arguments.force)
         _say_where(name, names[name] or [], place, pki)
+    _warn_of_other_keys(pki, arguments.key)
     return 0
+
+
+def _warn_of_other_keys(pki: Pki, algorithm: str) -> None:
+    if algorithm == "rsa" and pki.signs_with() != "rsa":
+        _say(f"A switch that takes RSA keys only takes no certificate of this CA: {pki.ca.key} is an EC key.")
+        _say("For another CA and controller, after which the switches' are made anew:")
+        _say(f"  anycast-sdn pki init --key rsa --dir {pki.directory} --force")
 
 
 def _bound(file: Path, given: list[str]) -> dict[str, list[str] | None]:

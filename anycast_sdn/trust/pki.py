@@ -88,7 +88,7 @@ class Pki:
         """Raises PkiError, OSError."""
         key = _new_key(algorithm)
         usage = _usage(key_cert_sign=True, crl_sign=True)
-        builder = _builder(name, name, key, days).add_extension(x509.BasicConstraints(True, 0), critical=True)
+        builder = _builder(name, name, key, _in(days)).add_extension(x509.BasicConstraints(True, 0), critical=True)
         certificate = builder.add_extension(usage, critical=True).sign(key, hashes.SHA256())
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self._write(self.ca, certificate, key, replace)
@@ -100,14 +100,14 @@ class Pki:
         """``hosts``: names and addresses besides.  Raises PkiError, OSError."""
         ca, ca_key = self._read_ca()
         key = _new_key(algorithm)
-        days = min(days, max((ca.not_valid_after_utc - datetime.datetime.now(datetime.UTC)).days, 0))
-        if not days:
+        if ca.not_valid_after_utc <= _in(0):
             raise PkiError(f"{self.ca.certificate} has expired: make another CA, and all certificates anew")
-        also = x509.SubjectAlternativeName([_general(host) for host in dict.fromkeys([name, *hosts])])
+        until = min(_in(days), ca.not_valid_after_utc)
+        also = alternative_names(name, hosts)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
         usage = _usage(digital_signature=True, key_encipherment=algorithm == "rsa")
         certificate = (
-            _builder(name, _common_name(ca), key, days, ca.subject)
+            _builder(name, _common_name(ca), key, until, ca.subject)
             .add_extension(x509.BasicConstraints(False, None), critical=True)
             .add_extension(usage, critical=True)
             .add_extension(x509.ExtendedKeyUsage([_USED_BY[is_server]]), critical=False)
@@ -118,6 +118,10 @@ class Pki:
         return self._write(place, certificate, key, replace)
 
     # ---------------------------------------------------------------- reading
+
+    def signs_with(self) -> str:
+        """The CA's kind of key, one of ``ALGORITHMS``.  Raises PkiError."""
+        return "rsa" if isinstance(self._read_ca()[1], rsa.RSAPrivateKey) else "ec"
 
     def listed(self) -> list[Listed]:
         """All certificates here, the CA's first.  Raises PkiError."""
@@ -163,6 +167,11 @@ class Pki:
         return place
 
 
+def alternative_names(name: str, hosts: Sequence[str] = ()) -> x509.SubjectAlternativeName:
+    """Of a certificate: its name, and names and addresses besides.  Raises PkiError."""
+    return x509.SubjectAlternativeName([_general(host) for host in dict.fromkeys([name, *hosts])])
+
+
 def _write(path: Path, content: bytes, replace: bool) -> None:
     """As a whole, or not at all."""
     descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600
@@ -184,18 +193,22 @@ def _new_key(algorithm: str) -> Key:
     return ec.generate_private_key(ec.SECP256R1())
 
 
+def _in(days: int) -> datetime.datetime:
+    """From now on, in whole seconds, as in certificates."""
+    return datetime.datetime.now(datetime.UTC).replace(microsecond=0) + datetime.timedelta(days=days)
+
+
 def _builder(
-    name: str, issuer: str, key: Key, days: int, issued_by: x509.Name | None = None
+    name: str, issuer: str, key: Key, until: datetime.datetime, issued_by: x509.Name | None = None
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     return (
         x509.CertificateBuilder()
         .subject_name(_named(name))
         .issuer_name(issued_by or _named(issuer))
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - EARLIER)
-        .not_valid_after(now + datetime.timedelta(days=days))
+        .not_valid_before(_in(0) - EARLIER)
+        .not_valid_after(until)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
 

@@ -89,6 +89,45 @@ def test_another_ca_is_not_made_unasked(place: str, capsys: pytest.CaptureFixtur
     assert (Path(place) / "ca.pem").read_bytes() == before
 
 
+@pytest.mark.parametrize("host", ["-x", "x" * 254])
+def test_a_host_that_no_certificate_can_name_leaves_no_half_of_a_pki_and_the_old_ca(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], host: str
+) -> None:
+    words = ["pki", "init", "--dir", str(tmp_path / "pki")]
+    assert "neither an IP address nor the name of a host" in complaint(capsys, *words, f"--host={host}")
+    assert not (tmp_path / "pki").exists()
+    assert main.main(words) == 0
+    before = (tmp_path / "pki" / "ca.pem").read_bytes()
+    capsys.readouterr()
+    assert "neither an IP address nor the name of a host" in complaint(capsys, *words, "--force", f"--host={host}")
+    assert (tmp_path / "pki" / "ca.pem").read_bytes() == before
+
+
+def test_a_ca_for_one_day_signs_what_ends_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = str(tmp_path / "pki")
+    assert main.main(["pki", "init", "--dir", place, "--ca-days", "1"]) == 0
+    capsys.readouterr()
+    assert main.main(["pki", "list", "--dir", place, "--json"]) == 0
+    ca, controller = json.loads(capsys.readouterr().out)["certificates"]
+    assert controller["until"] == ca["until"]
+
+
+@pytest.mark.parametrize("verb", ["switch", "controller"])
+def test_who_wants_rsa_keys_of_a_ca_with_an_ec_key_is_told_that_this_is_not_enough(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    not_enough = "anycast-sdn pki init --key rsa"
+    capsys.readouterr()
+    assert main.main(["pki", verb, "one", "--key", "rsa", "--dir", place]) == 0
+    assert not_enough in capsys.readouterr().err
+    assert main.main(["pki", verb, "two", "--dir", place]) == 0
+    assert not_enough not in capsys.readouterr().err
+    other = str(tmp_path / "rsa")
+    assert main.main(["pki", "init", "--key", "rsa", "--dir", other]) == 0
+    assert main.main(["pki", verb, "one", "--key", "rsa", "--dir", other]) == 0
+    assert not_enough not in capsys.readouterr().err
+
+
 def test_what_cannot_be_made_is_told(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["pki", "switch", "--dir", place]
     assert "which switches?" in complaint(capsys, *words)

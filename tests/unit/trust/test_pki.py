@@ -105,6 +105,13 @@ def test_no_certificate_outlives_its_ca(tmp_path: Path) -> None:
     assert switch.until <= ca.until
 
 
+def test_a_ca_that_has_expired_signs_nothing(tmp_path: Path) -> None:
+    pki = Pki(tmp_path)
+    pki.make_ca("test CA", days=0)
+    with pytest.raises(PkiError, match=r"ca\.pem has expired"):
+        pki.make(pki.switch("arh1"), "arh1", is_server=False)
+
+
 def test_a_directory_without_a_ca_makes_no_certificates(tmp_path: Path) -> None:
     with pytest.raises(PkiError, match="'anycast-sdn pki init' makes one"):
         Pki(tmp_path).make(Pki(tmp_path).switch("arh1"), "arh1", is_server=False)
