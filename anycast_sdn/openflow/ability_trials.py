@@ -22,7 +22,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.core.model import ICMP, ICMPV6, SCTP, TCP, UDP, Prefix
 from anycast_sdn.openflow.abilities import Ability, Lack, causes, of_family
 from anycast_sdn.openflow.connection import Connection
-from anycast_sdn.openflow.error_words import error_words
+from anycast_sdn.openflow.error_words import error_words, may_pass
 from anycast_sdn.openflow.frames import ECHO_REQUEST, ICMP_ERRORS, ICMPV6_ERRORS, NEIGHBOUR_SOLICITATION
 from anycast_sdn.openflow.layout import Layout
 from anycast_sdn.openflow.meters import PARTS
@@ -67,18 +67,6 @@ _NEXT = {
 }
 _PUNT = (Output(OFPP_CONTROLLER),)
 _NO_TABLE = error_words(ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_TABLE_ID)
-# Why a switch has not taken a trial, although it may take it another time.
-_PASSING = tuple(
-    error_words(kind, code)
-    for kind, code in (
-        (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
-        (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_OVERLAP),
-        (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
-        (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_BUCKETS),
-        (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_GROUP_EXISTS),
-    )
-)
-_ABOUT_REQUEST = error_words(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_EPERM).partition(",")[0]  # e.g. by its former master
 
 
 class AbilityTrial(NamedTuple):
@@ -283,8 +271,7 @@ class AbilityTrials:
 
     def _take(self, trial: AbilityTrial, taken: bool | None, why: str) -> None:
         if why:
-            is_passing = taken is None and why.startswith((*_PASSING, _ABOUT_REQUEST))
-            (self._untried if is_passing else self._refused).setdefault(trial, why)
+            (self._untried if taken is None and may_pass(why) else self._refused).setdefault(trial, why)
         self._left -= 1
         if self._left:
             return

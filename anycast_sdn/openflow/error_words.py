@@ -29,3 +29,27 @@ def error_words(kind: int, code: int) -> str:
     """ "bad action, bad set type"; numbers where OpenFlow 1.3 has no name for them."""
     words, _ = _KINDS.get(kind, (f"error type {kind}", ""))
     return f"{words}, {_CODES.get((kind, code), f'code {code}')}"
+
+
+# Why a switch has not taken what it was asked, although it may take it another time.
+_PASSING = (
+    *(
+        error_words(kind, code)
+        for kind, code in (
+            (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_TABLE_FULL),
+            (ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_OVERLAP),
+            (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_GROUPS),
+            (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_OUT_OF_BUCKETS),
+            (ofp.OFPET_GROUP_MOD_FAILED, ofp.OFPGMFC_GROUP_EXISTS),
+        )
+    ),
+    _KINDS[ofp.OFPET_BAD_REQUEST][0],  # with a code that is about who asks, e.g. its former master
+)
+
+
+def may_pass(why: str) -> bool:
+    """Has a switch refused for a reason, in these words, that may be gone another time?
+
+    Only of an error that does not say that it lacks what was asked; any other reason, also none, is a refusal.
+    """
+    return why.startswith(_PASSING)

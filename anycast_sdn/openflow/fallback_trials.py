@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from anycast_sdn.core.model import UDP, FlowKey, Prefix, packed
 from anycast_sdn.openflow import builders
 from anycast_sdn.openflow.connection import Connection
+from anycast_sdn.openflow.error_words import may_pass
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
@@ -104,7 +105,7 @@ class FallbackTrials:
         self._sends_back = bool(taken)
 
     def _take(self, feature: str, taken: bool | None, why: str) -> None:
-        if taken is False:
+        if taken is False or (why and not may_pass(why)):
             self._features = replace(self._features, **dict[str, Any]({feature: False}))
         self._left -= 1
         if self._left:

@@ -62,6 +62,23 @@ class Unable(Dialogue):
             self.say(error(*BAD_FLAGS, xid=xid))
 
 
+class Unsaid(Unable):
+    """It refuses what is tried of this kind, without saying that it lacks it: with ``refusal``."""
+
+    def __init__(self, tried: int, refusal: tuple[int, int]) -> None:
+        self._tried, self._refusal = tried, refusal
+        super().__init__()
+
+    def _answer(self, kind: int, xid: int, body: bytes) -> None:
+        is_refused = kind == self._tried
+        if kind == self._tried == ofp.OFPT_FLOW_MOD:
+            _, _, _, _, idle, *_, flags = _FLOW_MOD.unpack_from(body)
+            is_refused = bool(idle or flags)
+        if is_refused:
+            self.say(error(*self._refusal, xid=xid))
+        super()._answer(kind, xid, body)
+
+
 def found(dialogue: Dialogue) -> Features:
     features: Features
     ((_, features, _),) = dialogue.results
@@ -91,6 +108,27 @@ def test_what_a_switch_lacks_is_found(lacks: dict[str, Any], features: set[str])
     result = found(Unable(**lacks))
     assert {name for name in of_fallbacks if not getattr(result, name)} == features
     assert needs_sweep(result) is bool(features - {"expired_reports", "table_output"})
+
+
+UNKNOWN, FULL = ((ofp.OFPET_FLOW_MOD_FAILED, code) for code in (ofp.OFPFMFC_UNKNOWN, ofp.OFPFMFC_TABLE_FULL))
+OF_ASYNC = 15, 0  # ASYNC_CONFIG_FAILED of OpenFlow 1.4
+
+
+@pytest.mark.parametrize("refusal", [UNKNOWN, (0xFFFF, 1)])
+def test_a_refusal_for_no_reason_counts_as_one(refusal: tuple[int, int]) -> None:
+    result = found(Unsaid(ofp.OFPT_FLOW_MOD, refusal))
+    assert (result.idle_timeouts, result.report_flag) == (False, False)
+    assert result.lacks == ()
+
+
+@pytest.mark.parametrize("refusal", [OF_ASYNC, (ofp.OFPET_SWITCH_CONFIG_FAILED, ofp.OFPSCFC_BAD_FLAGS)])
+def test_a_switch_may_refuse_to_be_asked_for_expired_ttls_with_any_error(refusal: tuple[int, int]) -> None:
+    assert not found(Unsaid(ofp.OFPT_SET_ASYNC, refusal)).expired_reports
+
+
+def test_want_of_room_is_no_lack() -> None:
+    result = found(Unsaid(ofp.OFPT_FLOW_MOD, FULL))
+    assert (result.idle_timeouts, result.report_flag) == (True, True)
 
 
 class Late(Peer):
