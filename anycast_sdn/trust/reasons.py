@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ssl
 
+_NO_ISSUER = (
+    "its certificate is of another CA than those that are trusted here, or it does not send the certificate of the "
+    "intermediate CA that has signed it"
+)
 # OpenSSL's codes of X509_verify_cert_error_string(3).
 _OF_CERTIFICATE = {
     3: "there is no list of revoked certificates (CRL) of its CA",
@@ -12,8 +16,8 @@ _OF_CERTIFICATE = {
     12: "the list of revoked certificates has expired",
     18: "its certificate is signed by itself, and by no CA that is trusted here",
     19: "its certificate is of another CA than those that are trusted here",
-    20: "its certificate is of another CA than those that are trusted here",
-    21: "its certificate is of another CA than those that are trusted here",
+    20: _NO_ISSUER,
+    21: _NO_ISSUER,
     23: "its certificate is revoked",
     26: "its certificate is not for TLS clients (extended key usage)",
 }

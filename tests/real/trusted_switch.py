@@ -28,7 +28,8 @@ WRONG = {
     "core": r"it says that it is switch edge \(datapath id 0{15}1\), and shows the certificate of core; in the network "
     "file, that of edge is edge",
     "late": "its certificate, or that of its CA, has expired",
-    "forged": "its certificate is of another CA than those that are trusted here",
+    "forged": "its certificate is of another CA than those that are trusted here, or it does not send the certificate "
+    "of the intermediate CA that has signed it",
 }
 
 

@@ -17,10 +17,14 @@ class Authority:
         self._openssl("req", "-x509", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2",
                       "-subj", f"/CN={name}")  # fmt: skip
 
-    def certify(self, name: str, *also: str, days: int = 2) -> None:
-        """NAME.pem and NAME.key, with the common name NAME and these other names, such as DNS:ctl.example."""
+    def certify(self, name: str, *also: str, days: int = 2, ca: bool = False) -> None:
+        """NAME.pem and NAME.key, with the common name NAME and these other names, such as DNS:ctl.example.
+
+        ``ca``: of an intermediate CA.
+        """
         extensions = self.directory / f"{name}.ext"
-        extensions.write_text(f"subjectAltName={','.join(also)}\n" if also else "basicConstraints=CA:FALSE\n")
+        constraints = f"basicConstraints=CA:{'TRUE' if ca else 'FALSE'}\n"
+        extensions.write_text(f"subjectAltName={','.join(also)}\n" if also else constraints)
         self._openssl("req", *KEY, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}")
         self._openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{self.name}.pem", "-CAkey", f"{self.name}.key",
                       "-CAcreateserial", "-out", f"{name}.pem", "-days", str(days),

@@ -11,6 +11,7 @@ from anycast_sdn.trust import reasons
 from anycast_sdn.trust.pki import Made, Pki, PkiError
 from anycast_sdn.trust.records import Records
 from anycast_sdn.trust.tls import Tls
+from tests.unit.certificates import Authority
 
 
 @pytest.fixture
@@ -73,6 +74,42 @@ def test_who_shows_no_certificate_is_refused(pki: Pki) -> None:
     with pytest.raises(ssl.SSLError) as caught:
         handshake(pki, pki.controller(), None)
     assert reasons.of_handshake(caught.value) == "it shows no certificate"
+
+
+NO_ISSUER = (
+    "its certificate is of another CA than those that are trusted here, or it does not send the certificate of the "
+    "intermediate CA that has signed it"
+)
+
+
+def test_a_certificate_of_another_ca_is_refused(pki: Pki, tmp_path: Path) -> None:
+    other = Pki(tmp_path / "other")
+    other.make_ca("other CA")
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        handshake(pki, pki.controller(), other.make(other.switch("arh1"), "arh1", is_server=False))
+    assert reasons.of_handshake(caught.value) == NO_ISSUER
+
+
+def test_a_certificate_of_an_intermediate_ca_is_taken_with_that_and_without_it_the_reason_names_it(
+    pki: Pki, tmp_path: Path
+) -> None:
+    root, between = Authority(tmp_path, "root"), Authority(tmp_path, "between")
+    root.certify("between", ca=True)
+    between.certify("edge")
+    of_root, of_between = (tmp_path / "root.pem").read_bytes(), (tmp_path / "between.pem").read_bytes()
+    trusted = pki.ca.certificate.read_bytes() + of_root
+    pki.ca.certificate.write_bytes(trusted)
+    edge = Made(tmp_path / "edge.pem", tmp_path / "edge.key")
+    alone = edge.certificate.read_bytes()
+    with pytest.raises(ssl.SSLCertVerificationError) as caught:
+        handshake(pki, pki.controller(), edge)
+    assert reasons.of_handshake(caught.value) == NO_ISSUER
+    for sent, here in ((alone + of_between, trusted), (alone, trusted + of_between)):
+        edge.certificate.write_bytes(sent)
+        pki.ca.certificate.write_bytes(here)
+        certificate = handshake(pki, pki.controller(), edge).certificate
+        assert certificate is not None
+        assert certificate.is_of("edge")
 
 
 def test_all_files_are_for_their_owner_alone(pki: Pki) -> None:
