@@ -38,6 +38,16 @@ def test_the_service_runs_the_controller_with_its_credential_and_its_state() -> 
     assert arguments.openflow == ("192.0.2.1", 6653)
 
 
+def test_the_options_that_its_head_shows_are_those_of_the_command() -> None:
+    text = (FOLDER / CONTROLLER).read_text().replace("\\\n#", " ")
+    shown = re.findall(r'^# +Environment="OPTIONS=(.*)"$', text, re.MULTILINE)
+    assert any("--openflow-tls" in options for options in shown)
+    for options in shown:
+        main.parser().parse_args(["run", "my.yaml", *shlex.split(options)])
+    (files,) = (re.findall(r"/var/lib/anycast-sdn/(\S+)", each) for each in shown if "--openflow-tls" in each)
+    assert f"{' '.join(files)} /var/lib/anycast-sdn/" in " ".join(text.split())
+
+
 def test_a_reload_is_the_signal_that_the_controller_reloads_at() -> None:
     assert setting(CONTROLLER, "ExecReload") == "/bin/kill -HUP $MAINPID"
     assert setting(CONTROLLER, "RuntimeDirectory") == "anycast-sdn"  # for unix:/run/anycast-sdn/rest.sock
