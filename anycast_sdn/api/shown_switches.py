@@ -38,6 +38,7 @@ class RoleShown(Section):
     wanted: bool = said("has the network file given it this role?")
     families: list[Family] = said("in which it can carry the role out")
     sentence: str = said("the judgement; its subject is the switch")
+    doubt: str | None = said("why it is not known whether it can, where nothing says that it cannot; null: it is known")
     lacks: list[LackShown]
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 from anycast_sdn.cli import eventlet_hub, options, switch_words
+from anycast_sdn.cli.terminal import harmless
 from anycast_sdn.core.words import counted, listed
 
-LACKS = 3  # the exit status of a report with something in it that a role needs
+LACKS = 3  # the exit status of a report with something in it that a role needs, or may need
 INTERRUPTED = 130
 
 _ABOUT = """\
@@ -20,7 +23,8 @@ trials are removed, and both is checked. Point the switch at this machine as its
 Open vSwitch has a controller already, add this one ('ovs-vsctl set-controller BRIDGE tcp:OLD:6653 tcp:THIS:6653').
 With --openflow-tls the switch has to show a certificate that one of the CAs has signed, of whatever name.
 Progress is on standard error, the report on standard output. The exit status is 0 when the switch can be everything,
-3 when it lacks something that a role needs, 1 when there is no report."""
+3 when it lacks something that a role needs or that could not be found out, 1 when there is no report, and 130 when a
+signal has ended it; what is there of trials is removed then, and the switch is waited for, some seconds."""
 
 
 def add_to(commands: Any) -> None:
@@ -41,7 +45,10 @@ def add_to(commands: Any) -> None:
 def _probe(arguments: argparse.Namespace) -> int:
     from anycast_sdn.process.ending import Ending
 
+    outlives_terminal = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup(1)
     ending = Ending()
+    if outlives_terminal:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     eventlet_hub.choose()
     from anycast_sdn.process.probe import probe
     from anycast_sdn.process.switch_tls import OpenFlowOptions
@@ -55,21 +62,24 @@ def _probe(arguments: argparse.Namespace) -> int:
 
 
 def status(report: Any) -> int:
-    return LACKS if any(switch_words.able(role) != "yes" for role in report["roles"]) else 0
+    return LACKS if any(switch_words.able(role) != "yes" or role["doubt"] for role in report["roles"]) else 0
 
 
 def _tell(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+    """In one line: there may be names in it that a switch has chosen."""
+    with suppress(OSError):  # the terminal may be gone, and the trials at the switch have to be removed nevertheless
+        print(harmless(words.replace("\n", "\r")), file=sys.stderr, flush=True)
 
 
 def written(report: Any) -> str:
     """The report, and whether the switch is as it was."""
     held = report["held"]
-    rules, groups, meters = (counted(held[f"{thing}s"], thing) for thing in ("rule", "group", "meter"))
+    kept = []
     if held["different"]:
-        kept = f"While it was examined, what it holds has changed: {listed(held['different'])}."
-    elif held["unread"]:
-        kept = f"Whether its {listed(held['unread'])} are as before is not known: it does not list them."
-    else:
-        kept = f"What it held is as before: {rules}, {groups} and {meters}."
-    return f"{switch_words.written(report)}\n{kept}"
+        kept.append(f"While it was examined, what it holds has changed: {listed(held['different'])}.")
+    if held["unread"]:
+        kept.append(f"Whether its {listed(held['unread'])} are as before is not known: it does not list them.")
+    if not kept:
+        rules, groups, meters = (counted(held[f"{thing}s"], thing) for thing in ("rule", "group", "meter"))
+        kept = [f"What it held is as before: {rules}, {groups} and {meters}."]
+    return "\n".join((switch_words.written(report), *kept))

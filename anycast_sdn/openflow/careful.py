@@ -14,11 +14,12 @@ The rules that it keeps:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from anycast_sdn.core.words import counted
 from anycast_sdn.openflow import codec
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.holdings import Holdings, Place, place_of
@@ -43,6 +44,7 @@ from anycast_sdn.openflow.rules import (
 
 _CHANGE_NO_RULE = (Barrier, PacketOut, ReportExpired, EndConnection)
 _OF_PACKETS = 3000  # the lowest priority of rules for packets that are sent through the switch
+_ASKED = 2  # times for a confirmation in the end: a slow switch has much to do before it
 _MOST = (1 << 16) - 1
 _THROUGH = Output(OFPP_TABLE)
 Attempt = tuple[Message, TrialResult]
@@ -57,6 +59,7 @@ class Careful:
         self._rules: dict[Place, FlowRule] = {}  # that are there because of trials, or may be
         self._put = Counter[Place]()  # how many trials have put a rule there, without those that were refused
         self._groups: dict[int, int] = {}  # by the number that a trial asks for: the one that it has
+        self._is_over = False  # nothing is tried out any more
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._switch, name)
@@ -66,6 +69,8 @@ class Careful:
 
     def try_all(self, attempts: Iterable[Attempt]) -> None:
         """What would need packets to pass is not tried where they cannot."""
+        if self._is_over:
+            return
         passed, kept = list[Attempt](), list[Attempt]()
         for message, result in attempts:
             (kept if _is_of_packets(message) and not self.passes_packets else passed).append((message, result))
@@ -75,6 +80,8 @@ class Careful:
             result(None, "")
 
     def send(self, messages: Iterable[Message]) -> None:
+        if self._is_over:
+            return
         self._switch.send([each for message in messages for each in self._allowed(message)])
 
     @cached_property
@@ -83,17 +90,40 @@ class Careful:
         is_read = "rules" not in self._held.unread
         return is_read and highest(self._switch.layout) + max(self._raised.values(), default=0) <= _MOST
 
-    def clean_up(self) -> None:
-        """Delete what is left of trials."""
+    def clean_up(self, over: Callable[[bool], None]) -> None:
+        """Delete what is left of trials, and try out nothing more.
+
+        ``over`` is called with whether the switch has confirmed that it has done so; never, if its connection ends.
+        """
+        self._is_over = True
         self._switch.send([*map(DeleteFlow, self._rules.values()), *map(DeleteGroup, self._groups.values())])
-        self._rules.clear()
-        self._put.clear()
-        self._groups.clear()
+        self._await_end(over, _ASKED)
+
+    def _await_end(self, over: Callable[[bool], None], asked: int) -> None:
+        def take(taken: bool | None, why: str) -> None:
+            if taken:
+                self._rules.clear()
+                self._put.clear()
+                self._groups.clear()
+            if not taken and not why and asked > 1:  # it may still have much to do before it answers
+                self._await_end(over, asked - 1)
+            else:
+                over(bool(taken))
+
+        self._switch.try_out(Barrier(), take)
 
     @property
     def tried(self) -> str:
         """What is there now because of trials, for the log; "": nothing."""
-        return f"{len(self._rules)} rules and {len(self._groups)} groups" if self._rules or self._groups else ""
+        rules, groups = counted(len(self._rules), "rule"), counted(len(self._groups), "group")
+        return f"{rules} and {groups}" if self._rules or self._groups else ""
+
+    @property
+    def left(self) -> str:
+        """What may be left of trials, where nothing has confirmed that it was deleted: a sentence."""
+        rules = counted(len(self._rules), "rule") if self._rules else "rules"
+        groups = f"groups ({', '.join(map(str, sorted(self._groups.values())))})" if self._groups else "groups"
+        return f"{rules} (cookies that begin with 0xa17cff) and {groups} of trials may be left at the switch"
 
     def _changed(self, message: Message) -> Message:
         """As it may be sent."""

@@ -62,10 +62,16 @@ class Holdings:
             for words in _different(thing, before, after)
         ]  # fmt: skip
 
+    def numbers(self) -> dict[str, int | None]:
+        """Of each kind; None: it was not read."""
+        kinds = ((f"{thing}s", len(each)) for thing, each in zip(_COMPARED, self._all(), strict=True))
+        return {kind: None if kind in self.unread else number for kind, number in kinds}
+
     def counts(self) -> str:
-        """ "12 rules, 1 group and 0 meters"."""
-        *some, last = (counted(len(each), thing) for thing, each in zip(_COMPARED, self._all(), strict=True))
-        return f"{listed(some)} and {last}"
+        """ "12 rules, 1 group and 0 meters", of those kinds that were read; "": of none."""
+        read = [counted(number, kind[:-1]) for kind, number in self.numbers().items() if number is not None]
+        *some, last = read or [""]
+        return f"{listed(some)} and {last}" if some else last
 
     def _all(self) -> tuple[Held, ...]:
         return self.rules, self.groups, self.meters

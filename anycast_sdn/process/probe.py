@@ -37,6 +37,7 @@ from anycast_sdn.views.switch_reports import description, layout_view, role_view
 
 STEP_S = 0.05
 EXAMINED_S = 120.0  # from its connection to the report, at the longest
+CLEANED_S = 7.0  # until the switch has confirmed that trials are removed; with ``SENT_S`` less than ``ending.END_S``
 SENT_S = 2.0  # for what is left to send, at the end
 _ONE_PORT = port_meter(Meter.REPORTS, 0)  # the highest meter of a switch with one port to hosts
 
@@ -65,13 +66,13 @@ def probe(
     try:
         return _result(ending, waiting, wait_s)
     finally:
-        waiting.clean_up()
+        _clean_up(waiting.dialogue)
         _finish(acceptor)
 
 
 def _result(ending: Ending, waiting: Waiting, wait_s: float | None) -> Report | None:
     began = time.monotonic()
-    while not ending.asked:
+    while not (ending.asked or ending.hung_up):
         dialogue, now = waiting.dialogue, time.monotonic()
         if waiting.failed:
             raise ProbeFailed(waiting.failed)
@@ -83,6 +84,17 @@ def _result(ending: Ending, waiting: Waiting, wait_s: float | None) -> Report | 
             raise ProbeFailed(f"no switch has connected within {wait_s:g} s{waiting.hint}")
         hub.sleep(STEP_S)
     return None
+
+
+def _clean_up(dialogue: Dialogue | None) -> None:
+    """What is there of trials is removed, and the switch confirms that: what it has not read at the end is lost."""
+    if dialogue is None or dialogue.report or dialogue.is_clean:
+        return
+    dialogue.clean_up()
+    deadline = time.monotonic() + CLEANED_S
+    while not (dialogue.is_over or dialogue.switch.is_closed) and time.monotonic() < deadline:
+        hub.sleep(STEP_S)
+    dialogue.tell_what_is_left()
 
 
 def _finish(acceptor: Acceptor) -> None:
@@ -136,10 +148,6 @@ class Waiting:
         if isinstance(event, Reported):
             self._tell(event.sentence())
 
-    def clean_up(self) -> None:
-        if self.dialogue and not self.dialogue.report:
-            self.dialogue.clean_up()
-
     # Of what else a ``Listener`` hears nothing is of interest.
 
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None: ...
@@ -165,13 +173,17 @@ class Waiting:
 
 
 class Dialogue:
-    """With one switch.  ``stage``: what is going on; ``report``: when it is over."""
+    """With one switch.  ``stage``: what is going on; ``report``: when all has been found out.
+
+    ``is_clean``: no trial is there; ``is_over``: the switch has answered whether it has removed them before the end.
+    """
 
     def __init__(self, switch: Channel, tell: Tell) -> None:
         self.switch = switch
         self.began = time.monotonic()
         self.stage = ""
         self.report: Report | None = None
+        self.is_clean, self.is_over = True, False
         self._tell = tell
         self._ports: dict[int, bool] = {}
         self._description: tuple[str, ...] = ()
@@ -185,9 +197,26 @@ class Dialogue:
         self.switch.ask(codec.port_request(self.switch), self._take_ports)
 
     def clean_up(self) -> None:
+        """Before its end: until ``is_over`` the switch has not answered."""
+        if self.switch.is_closed:
+            return
         if left := self._careful.tried:
             self._tell(f"removing what is there of trials: {left}")
-        self._careful.clean_up()
+        self._remove(self._cleaned_up)
+
+    def tell_what_is_left(self) -> None:
+        if not self.is_clean:
+            self._tell(self._careful.left)
+
+    def _cleaned_up(self) -> None:
+        self.is_over = True
+
+    def _remove(self, then: Callable[[], None]) -> None:
+        def over(confirmed: bool) -> None:
+            self.is_clean = confirmed
+            then()
+
+        self._careful.clean_up(over)
 
     def _next(self, stage: str) -> None:
         self.stage = stage
@@ -242,18 +271,25 @@ class Dialogue:
     # ---------------------------------------------------------------- what it can do
 
     def _examine(self) -> None:
-        self._tell(f"it holds {self._held.counts()}; they stay as they are")
+        if held := self._held.counts():
+            self._tell(f"it holds {held}; they stay as they are")
         if "rules" in self._held.unread:
-            self._tell("it does not list its rules: whether trials take the place of some cannot be known")
-        if not self._careful.passes_packets:
+            unknown = "whether trials take the place of some cannot be known, and no packet is sent through it"
+            self._tell(f"it does not list its rules: {unknown}")
+        elif not self._careful.passes_packets:
             self._tell("its own rules would take packets of trials, or may: none is sent through it")
         self._next("trying what it accepts")
+        self.is_clean = False
         careful = cast("Channel", self._careful)
         Examination(careful, self._description, self._ports, self._features, self._take_features).begin()
 
     def _take_features(self, features: Features) -> None:
         self._features = replace(features, sizes=self._sizes)
-        self._careful.clean_up()
+        self._remove(self._read_again)
+
+    def _read_again(self) -> None:
+        if not self.is_clean:
+            self._tell("it has not confirmed that trials are removed: some may still be there when it is read again")
         self._next("reading again what it holds")
         self._read(self._held_later, self._end)
 
@@ -273,8 +309,5 @@ class Dialogue:
             "unanswered": sorted(switch.unanswered),
             "rules": None,
             "room": room_view(dict.fromkeys(layout_view(switch.layout).values(), 0), features.sizes),
-            "held": {
-                "rules": len(self._held.rules), "groups": len(self._held.groups), "meters": len(self._held.meters),
-                "unread": unread, "different": different,
-            },
+            "held": {**self._held.numbers(), "unread": unread, "different": different},
         }  # fmt: skip

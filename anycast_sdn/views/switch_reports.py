@@ -121,6 +121,7 @@ def role_views(judgements: Iterable[Judgement]) -> list[dict[str, object]]:
             "role": judgement.role.value,
             "families": [_family(number) for number in FAMILIES if number in judgement.able],
             "sentence": judgement.sentence,
+            "doubt": judgement.doubt or None,
             "lacks": [
                 {
                     "ability": lack.ability.value,

@@ -12,6 +12,7 @@ from os_ken.ofproto import ofproto_v1_3 as ofp
 from anycast_sdn.openflow.careful import Careful
 from anycast_sdn.openflow.decoding import BadMessage
 from anycast_sdn.openflow.holdings import Holdings, place_of
+from anycast_sdn.openflow.pending import ANSWER_S
 from anycast_sdn.openflow.row import Table
 from anycast_sdn.openflow.rules import (
     OFPP_CONTROLLER,
@@ -130,7 +131,7 @@ def test_what_was_refused_is_not_deleted(peer: Peer) -> None:
         peer.say(error(*REFUSED, b"", xid))
     peer.say(message(ofp.OFPT_BARRIER_REPLY, b"", sent[3][1]))
     assert taken == [False, False, True]  # a barrier tells what was taken
-    assert switch.tried == "1 rules and 0 groups"
+    assert switch.tried == "1 rule and 0 groups"
     switch.send([DeleteCookie(TRIAL), DeleteGroup(7)])
     assert mods(peer) == [(DELETED_STRICTLY, 1, TRIAL)]
 
@@ -141,7 +142,7 @@ def test_a_rule_that_one_trial_has_put_there_is_deleted_though_another_one_was_r
     sent = peer.sent()
     peer.say(error(*REFUSED, b"", sent[1][1]))
     peer.say(message(ofp.OFPT_BARRIER_REPLY, b"", sent[2][1]))
-    switch.clean_up()
+    switch.clean_up(lambda confirmed: None)
     assert [deleted[:2] for deleted in mods(peer)] == [(DELETED_STRICTLY, 1)]
 
 
@@ -235,16 +236,38 @@ def test_where_it_is_not_known_which_rules_there_are_no_packet_is_sent(peer: Pee
     assert peer.sent() == []
 
 
-def test_what_is_left_of_trials_is_cleaned_up_when_it_is_interrupted(peer: Peer) -> None:
+def with_trials(peer: Peer) -> Any:
     switch = careful(peer, holdings())
     switch.try_out(SetGroup(GroupRule(7, (Bucket(1, (Output(1),)),)), exists=False), lambda *_: None)
     switch.try_out(AddFlow(rule(1)), lambda *_: None)
     peer.sent()
-    assert switch.tried == "1 rules and 1 groups"
-    switch.clean_up()
-    kinds = [kind for kind, _, _ in peer.sent()]
-    assert kinds == [ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD]
-    assert switch.tried == ""
+    assert switch.tried == "1 rule and 1 group"
+    return switch
+
+
+def test_what_is_left_of_trials_is_cleaned_up_when_it_is_interrupted_and_nothing_more_is_tried(peer: Peer) -> None:
+    switch = with_trials(peer)
+    confirmed: list[bool] = []
+    switch.clean_up(confirmed.append)
+    sent = peer.sent()
+    assert [kind for kind, _, _ in sent][:3] == [ofp.OFPT_FLOW_MOD, ofp.OFPT_GROUP_MOD, ofp.OFPT_BARRIER_REQUEST]
+    switch.try_out(AddFlow(rule(2)), lambda *_: None)
+    switch.send([AddFlow(rule(2))])
+    assert peer.sent() == []
+    assert (confirmed, switch.tried) == ([], "1 rule and 1 group")
+    peer.say(message(ofp.OFPT_BARRIER_REPLY, b"", sent[-1][1]))
+    assert (confirmed, switch.tried) == ([True], "")
+
+
+def test_a_switch_that_is_slow_is_asked_again_whether_trials_are_deleted_before_they_count_as_left(peer: Peer) -> None:
+    switch = with_trials(peer)
+    confirmed: list[bool] = []
+    switch.clean_up(confirmed.append)
+    peer.wait(ANSWER_S + 0.5)
+    assert confirmed == []
+    peer.wait(ANSWER_S)
+    assert confirmed == [False]
+    assert switch.left == "1 rule (cookies that begin with 0xa17cff) and groups (7) of trials may be left at the switch"
 
 
 def test_what_would_change_more_is_not_sent(peer: Peer) -> None:
@@ -265,6 +288,15 @@ def test_counters_and_the_order_of_an_answer_are_no_difference(peer: Peer) -> No
     after = holdings(as_listed(peer, two, packets=9) + as_listed(peer, one), listed_group(2) + listed_group(1))
     assert before.differences(after) == []
     assert before.counts() == "2 rules, 2 groups and 0 meters"
+
+
+def test_what_a_switch_does_not_list_is_not_counted(peer: Peer) -> None:
+    held = holdings(as_listed(peer, rule(1, OTHER)), listed_group(1))
+    held.unread = {"rules"}
+    assert held.counts() == "1 group and 0 meters"
+    assert held.numbers() == {"rules": None, "groups": 1, "meters": 0}
+    held.unread = {"rules", "groups", "meters"}
+    assert held.counts() == ""
 
 
 def test_what_is_missing_changed_and_more_is_counted(peer: Peer) -> None:
