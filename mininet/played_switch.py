@@ -255,12 +255,11 @@ class PlayedSwitch:
             at += length
 
     def _flow(self, entry: bytes) -> bytes:
-        """One rule, as it was sent."""
+        """One rule, as it was sent, but for timeouts: those that it ignores are 0."""
         (priority,) = struct.unpack_from("!H", entry, 12)
         match, end = wire.match_at(entry, 48)
         if sent := self._as_sent.get((entry[2], priority, match)):
-            timeouts = struct.pack("!HHH", sent.idle_timeout, sent.hard_timeout, sent.flags)
-            entry = entry[:14] + timeouts + entry[20:end] + sent.instructions
+            entry = entry[:18] + struct.pack("!H", sent.flags) + entry[20:end] + sent.instructions
             entry = len(entry).to_bytes(2, "big") + entry[2:]
         if "statistics" in self.profile.wrong:
             entry = entry[:32] + bytes(16) + entry[48:]

@@ -165,7 +165,8 @@ class Profile:
     """One make of switch.
 
     ``refuse``: answered with an error, and not done; ``ignore``: not answered, not done, and nothing is said: what a
-    rule has of it is left out; ``close``: the switch ends its connection there.
+    rule has of it is left out, and listed nevertheless, but for timeouts; ``close``: the switch ends its connection
+    there.
 
     ``wrong``: accepted, and done in another way.  ``icmpv6_checksum``: of packets whose address was set (the proxy can
     show that in packets to the controller alone); ``lldp``: such frames never reach the controller; ``cookies``: 0 in

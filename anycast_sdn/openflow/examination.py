@@ -12,9 +12,9 @@ from dataclasses import replace
 from anycast_sdn.openflow.abilities import Lack, causes
 from anycast_sdn.openflow.ability_trials import AbilityTrials
 from anycast_sdn.openflow.connection import Connection
-from anycast_sdn.openflow.cookie_trial import CookieTrial
 from anycast_sdn.openflow.fallback_trials import FallbackTrials
 from anycast_sdn.openflow.features import Features
+from anycast_sdn.openflow.listing_trial import ListingTrial
 from anycast_sdn.openflow.packet_trials import PacketTrials
 from anycast_sdn.openflow.pending import CONFIRMATION
 from anycast_sdn.openflow.trials import Trials
@@ -56,13 +56,15 @@ class Examination:
         confirmed = CONFIRMATION not in self._switch.unanswered
         untried = self._abilities.untried
         self._features = replace(self._features, lacks=lacks, untried=untried, confirmed=confirmed)
-        if self._features.open_vswitch or CONFIRMATION in self._switch.unanswered:
-            self._take_cookies(self._features.open_vswitch or self._features.cookies)
+        if self._features.open_vswitch:
+            self._take_kept(replace(self._features, cookies=True))
+        elif CONFIRMATION in self._switch.unanswered:
+            self._take_kept(self._features)
         else:
-            CookieTrial(self._switch, self._take_cookies).begin()
+            ListingTrial(self._switch, self._features, self._take_kept).begin()
 
-    def _take_cookies(self, keeps: bool) -> None:
-        self._features = replace(self._features, cookies=keeps)
+    def _take_kept(self, features: Features) -> None:
+        self._features = features
         if CONFIRMATION in self._switch.unanswered:
             self._end((), "whether their rules are there is not known")
         elif not self._features.table_output:

@@ -20,7 +20,7 @@ class Fallback(NamedTuple):
 
 _SWEEP = "the controller ends idle flows by a sweep"
 FALLBACKS = (
-    Fallback("idle_timeouts", f"it refuses idle timeouts: {_SWEEP}", of_flows=True),
+    Fallback("idle_timeouts", f"it keeps no idle timeouts: {_SWEEP}", of_flows=True),
     Fallback("removed_reports", f"it does not report removed rules: {_SWEEP}", of_flows=True),
     Fallback(
         "table_output",

@@ -37,6 +37,7 @@ from anycast_sdn.openflow.error_words import error_words
 from anycast_sdn.openflow.fallback_trials import fallback_trials
 from anycast_sdn.openflow.features import Features
 from anycast_sdn.openflow.layout import Layout
+from anycast_sdn.openflow.listing_trial import RULES as LISTED
 from anycast_sdn.openflow.rules import (
     Action,
     AddFlow,
@@ -168,6 +169,7 @@ def found(profile: Profile, features: Features, layout: Layout) -> Features:
         for name, trials in groupby(sorted(fallback_trials(), key=attrgetter("feature")), attrgetter("feature"))
     }
     others["removed_reports"] = others["report_flag"] and not profile.ignores("flags", "send_flow_rem")
+    others["idle_timeouts"] &= not any(_loses_timeout(profile, layout.on_switch(rule)) for rule in LISTED)
     others["table_output"] &= not profile.ignores("ports", "table")
     meters = features.meters and profile.meters != 0 and _answers_for_meters(profile)
     others["cookies"] = "cookies" not in profile.wrong
@@ -204,6 +206,10 @@ def _lacks(profile: Profile, layout: Layout) -> tuple[Lack, ...]:
         if first := next(refusals, None):
             refused[trial] = error_words(*first.error)
     return lacks_of(refused, layout)
+
+
+def _loses_timeout(profile: Profile, rule: FlowRule) -> bool:
+    return bool(rule.idle_timeout) and profile.ignores("timeouts", "idle", _place(rule))
 
 
 def _takes(profile: Profile, message: Message, layout: Layout) -> bool:

@@ -107,7 +107,7 @@ class SimulatedSwitch:
     tables together.  ``equal_buckets``: does it take groups in which several buckets are the same?  ``tracker``: its
     connection tracker, which it may share with other switches as bridges of one Open vSwitch do; None: its own.
     ``connections``: does it have one at all?  ``gateway_answers``: can it set the fields of neighbour discovery?
-    ``profile``: what it does not do besides; what it ignores of rules is in ``flows`` nevertheless.
+    ``profile``: what it does not do besides; what it ignores of rules, but for timeouts, is in ``flows`` nevertheless.
     ``only_declared``: rules that the pipeline does not declare are a bug of ours.
     """
 
@@ -163,10 +163,10 @@ class SimulatedSwitch:
 
     def _listed(self, key: RuleKey, entry: Entry) -> FlowRule:
         rule = self._as_sent.get(key, entry.rule)
-        said, timeout = self._said(rule.cookie), entry.idle_timeout if rule is entry.rule else rule.idle_timeout
-        if (said, timeout) == (rule.cookie, rule.idle_timeout):
+        kept = self._said(rule.cookie), entry.idle_timeout, entry.rule.hard_timeout
+        if kept == (rule.cookie, rule.idle_timeout, rule.hard_timeout):
             return rule  # a copy of each would be most of a long simulation's time
-        return replace(rule, cookie=said, idle_timeout=timeout)
+        return replace(rule, cookie=kept[0], idle_timeout=kept[1], hard_timeout=kept[2])
 
     @property
     def meters(self) -> dict[int, MeterRule]:

@@ -67,7 +67,7 @@ def test_idle_flows_are_ended_by_the_sweep(unable: Running, service: str, client
 
 def test_it_is_said_what_is_done_instead_and_nothing_is_refused_in_operation(unable: Running) -> None:
     shown = str(unable.call("GET", "/v1/switches/edge"))
-    assert "it refuses idle timeouts: the controller ends idle flows by a sweep" in shown
+    assert "it keeps no idle timeouts: the controller ends idle flows by a sweep" in shown
     assert "it refuses packets to its tables: the controller sends each by the actions of the rules" in shown
     assert "it keeps the TTL of packets (ttl: keep): traceroute does not show it" in shown
     assert "refused" not in unable.controller.log()

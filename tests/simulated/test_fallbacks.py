@@ -68,7 +68,9 @@ def life_s(net) -> float:
 
 
 NO_ENDS = {
-    "refuses idle timeouts": (Elements(timeouts=("idle",)), (), "it refuses idle timeouts"),
+    "refuses idle timeouts": (Elements(timeouts=("idle",)), (), "it keeps no idle timeouts"),
+    "ignores idle timeouts": (Elements(), Elements(timeouts=("idle",)), "it keeps no idle timeouts"),
+    "ignores those of answers": (Elements(), Elements(timeouts=("idle",), tables=(3,)), "it keeps no idle timeouts"),
     "refuses to report": (Elements(flags=("send_flow_rem",)), (), "it does not report removed rules"),
     "does not report": (Elements(), Elements(flags=("send_flow_rem",)), "it does not report removed rules"),
 }

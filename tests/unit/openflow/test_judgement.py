@@ -22,7 +22,7 @@ def test_what_the_controller_does_instead_of_what_a_switch_lacks_is_said() -> No
     judgement = judge(Role.CLIENT_EDGE, Features(idle_timeouts=False))
     assert judgement.is_able
     assert judgement.sentence == (
-        "can be a client edge; it refuses idle timeouts: the controller ends idle flows by a sweep"
+        "can be a client edge; it keeps no idle timeouts: the controller ends idle flows by a sweep"
     )
     assert judge(Role.CORE, Features(idle_timeouts=False)).sentence == "can be a core", "it has no flows"
 

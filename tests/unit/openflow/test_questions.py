@@ -147,7 +147,7 @@ def test_no_extension_is_tried_on_a_switch_that_is_not_open_vswitch() -> None:
     assert not any(getattr(features, name) for name, trial in TRIALS.items() if trial.extension)
     plain = [trial for trial in TRIALS.values() if not trial.extension]
     # One stands behind all trials of what roles need, two behind rules and their packets, two behind what there are
-    # fall-backs for, and one behind the rule whose cookie is looked for.
+    # fall-backs for, and one behind the rules that are looked for in its list.
     assert dialogue.kinds.count(ofp.OFPT_BARRIER_REQUEST) == len(plain) + 6
 
 
