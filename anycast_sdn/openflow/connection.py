@@ -52,7 +52,7 @@ from anycast_sdn.openflow.pending import (
     TrialResult,
 )
 from anycast_sdn.openflow.refusal import Refusal, refusal
-from anycast_sdn.openflow.rules import Barrier, EndConnection, Message, ReportExpired
+from anycast_sdn.openflow.rules import Barrier, EndConnection, FlowRule, Message, ReportExpired
 from anycast_sdn.openflow.states import BEFORE_ADMITTED, IGNORED, TAKEN, State, not_now
 from anycast_sdn.trust.certificate import Certificate
 
@@ -310,10 +310,10 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
         self._pending.try_out(results, barrier.xid)
         self._queue(b"".join(written))
 
-    def await_report(self, cookie: int, report: Reported) -> None:
+    def await_report(self, rule: FlowRule, report: Reported) -> None:
         """``report`` is called when the removal of this trial's rule is reported, or has not been in time."""
         if self.is_master and not self.is_closed:
-            self._pending.await_report(cookie, report)
+            self._pending.await_report(self.layout.on_switch(rule), report)
 
     def await_packets(self, takes: TakesPacket, over: Callable[[], None], seconds: float) -> None:
         """``takes`` is asked for each packet that the switch sends up; after so many seconds ``over`` is called."""
@@ -449,7 +449,7 @@ class Connection(ProtocolDesc, Outgoing, Adapting):  # type: ignore[misc]
                 self._listener.packet_in(self.id, message)
         elif kind == ofp.OFPT_FLOW_REMOVED:
             removed = decoding.decode_flow_removed(self.restored(kind, body))
-            self._pending.removed(removed[0])
+            self._pending.removed(*decoding.place_of_removed(body))
             self.note_removed(removed[0])
             self._listener.rule_removed(self.id, *removed)
         else:

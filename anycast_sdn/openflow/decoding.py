@@ -220,6 +220,11 @@ def decode_flow_removed(body: bytes) -> tuple[int, bool, bool]:
     return cookie, reason not in (ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT), not packets
 
 
+def place_of_removed(body: bytes) -> tuple[int, int]:
+    """(table, priority) in such a report, which could be decoded."""
+    return body[11], int.from_bytes(body[8:10], "big")
+
+
 def decode_flow_stats(body: bytes, layout: Layout) -> tuple[list[FlowRule], set[int]]:
     """The rules with our cookies, by their logical tables, and the cookies of all others.  ``layout``: the switch's."""
     rules: list[FlowRule] = []

@@ -112,7 +112,7 @@ class FallbackTrials:
             return
         self._is_back = self._is_back if self._features.table_output else False
         if self._features.report_flag:
-            self._switch.await_report(_COOKIE, self._take_report)
+            self._switch.await_report(_REPORTED, self._take_report)
             self._switch.send([DeleteFlow(_REPORTED)])
         else:
             self._take_report(False)

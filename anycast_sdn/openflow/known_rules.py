@@ -4,7 +4,8 @@ What the switch says of a rule, or sends up because of one, gets the cookie that
 are read; so nobody else has to know of it.
 
 - A listed rule, and one whose removal is reported, is known by its table, priority and match.
-- A packet is looked up among the rules of the table that has sent it.
+- A packet is looked up among the rules that send packets up, of the table that has sent it.
+- What has expired is known no more: by its report, as only rules that ask for one do.
 - To delete the rules of a cookie, each of them is deleted by its match; and what was listed and is not known, for those
   of others.
 - Which rules it holds is known from its connection on, so it has to be empty then.
@@ -57,7 +58,7 @@ class KnownRules:
     def __init__(self, layout: Layout) -> None:
         self._layout = layout
         self._held: dict[RuleKey, _Held] = {}
-        self._tables: dict[int, FlowTable[_Held]] = {}
+        self._tables: dict[int, FlowTable[_Held]] = {}  # of rules that send packets to the controller
         self._foreign: dict[RuleKey, FlowRule] = {}
 
     # ---------------------------------------------------------------- to the switch
@@ -101,10 +102,12 @@ class KnownRules:
         held = _Held(self._layout.on_switch(rule), rule)
         self._remove(held.rule.key)
         self._held[held.rule.key] = held
-        self._tables.setdefault(held.rule.table, FlowTable()).put(held)
+        if _sends_up(held):
+            self._tables.setdefault(held.rule.table, FlowTable()).put(held)
 
     def _remove(self, key: RuleKey) -> None:
-        if held := self._held.pop(key, None):
+        held = self._held.pop(key, None)
+        if held and _sends_up(held):
             self._tables[held.rule.table].remove(held.rule)
 
     def _remove_all(self, several: Iterable[_Held]) -> None:
@@ -141,8 +144,11 @@ class KnownRules:
         return entry[:_LISTED_COOKIE] + _COOKIE.pack(cookie) + entry[_LISTED_COOKIE + 8 :]
 
     def _removed(self, body: bytes) -> bytes:
-        table, priority = body[11], int.from_bytes(body[8:10], "big")
-        held = self._held.get(FlowRule(table, priority, decoding.match_at(body, _REMOVED_MATCH), 0).key)
+        _, deleted, _ = decoding.decode_flow_removed(body)
+        key = FlowRule(*decoding.place_of_removed(body), decoding.match_at(body, _REMOVED_MATCH), 0).key
+        held = self._held.get(key)
+        if not deleted:  # what the controller deletes it has forgotten before, and may have put again since
+            self._remove(key)
         return _COOKIE.pack(held.rule.cookie if held else 0) + body[8:]
 
     def _packet_in(self, body: bytes) -> bytes:
@@ -150,6 +156,10 @@ class KnownRules:
         fields = packet_fields.of_frame(message.frame, message.in_port)
         table = self._tables.get(body[_SENT_TABLE])
         held = table.find(fields) if table else None
-        if held is None or _TO_CONTROLLER not in held.rule.actions:
+        if held is None:
             return body
         return body[: _SENT_COOKIE.start] + _COOKIE.pack(held.rule.cookie) + body[_SENT_COOKIE.stop :]
+
+
+def _sends_up(held: _Held) -> bool:
+    return _TO_CONTROLLER in held.rule.actions

@@ -23,6 +23,7 @@ from typing import NamedTuple
 from os_ken.ofproto import ofproto_v1_3 as ofp
 
 from anycast_sdn.openflow.decoding import BadMessage
+from anycast_sdn.openflow.rules import FlowRule
 
 ANSWER_S = 3.0  # for the answer to a question, and from one part of it to the next
 TRIAL_S = 0.02  # more for each message that is tried: hardware may write 50 rules a second
@@ -113,7 +114,7 @@ class _Packets(_Waiting):
 @dataclass(slots=True)
 class _Report(_Waiting):
     act: Reported
-    cookie: int
+    place: tuple[int, int]
 
 
 class Pending:
@@ -155,8 +156,9 @@ class Pending:
     def await_no_packets(self) -> None:
         self._packets = None
 
-    def await_report(self, cookie: int, act: Reported) -> None:
-        self._report = _Report(REPORT_S, act, cookie)
+    def await_report(self, rule: FlowRule, act: Reported) -> None:
+        """``rule``: as the switch has it.  Its cookie may not be kept, and its match be reported otherwise."""
+        self._report = _Report(REPORT_S, act, (rule.table, rule.priority))
 
     def ignore(self, xid: int) -> None:
         """Whatever the switch answers to this message is ignored."""
@@ -197,10 +199,10 @@ class Pending:
         """Is a packet, which the switch has sent up, one of those that are awaited?  Then it is taken."""
         return self._packets is not None and self._packets.takes(in_port, frame)
 
-    def removed(self, cookie: int) -> None:
+    def removed(self, table: int, priority: int) -> None:
         """The removal of a rule is reported."""
         report = self._report
-        if report and report.cookie == cookie:
+        if report and report.place == (table, priority):
             self._report = None
             report.act(True)
 

@@ -55,7 +55,7 @@ def in_trials(kind: int, body: bytes, every_packet: bool = False) -> bytes:
     deletes = kind == ofp.OFPT_FLOW_MOD and body[17] == ofp.OFPFC_DELETE_STRICT
     if not deletes or int.from_bytes(body[:8], "big") not in TRIAL_COOKIES:
         return b""
-    return message(ofp.OFPT_FLOW_REMOVED, body[:8] + bytes((0, 1, ofp.OFPRR_DELETE)) + bytes(37))
+    return message(ofp.OFPT_FLOW_REMOVED, body[:8] + body[22:24] + bytes((ofp.OFPRR_DELETE, body[16])) + bytes(36))
 
 
 HELLO = message(ofp.OFPT_HELLO)

@@ -29,7 +29,7 @@ BAD_TYPE = (ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TYPE)
 
 class Unable(Dialogue):
     """Not Open vSwitch.  What it refuses: ``idle`` timeouts, rules that ask for ``reports``, ``set_async``, packets to
-    its ``tables``.
+    its ``tables``.  It reports 0 for all cookies, as one that keeps none.
 
     ``removes``: it reports the removal of rules; ``passes``: packets pass its tables.
     """
@@ -53,6 +53,9 @@ class Unable(Dialogue):
         if kind == ofp.OFPT_PACKET_OUT and self._refuses_packets:
             self.say(error(ofp.OFPET_BAD_ACTION, ofp.OFPBAC_BAD_OUT_PORT, xid=xid))
         super()._answer(kind, xid, body)
+
+    def say(self, data: bytes) -> None:
+        super().say(data[:8] + bytes(8) + data[16:] if data[1:2] == bytes((ofp.OFPT_FLOW_REMOVED,)) else data)
 
     def _take_rule(self, xid: int, body: bytes) -> None:
         _, _, _, _, idle, *_, flags = _FLOW_MOD.unpack_from(body)

@@ -103,14 +103,36 @@ def test_a_packet_that_is_sent_up_has_the_cookie_of_the_rule_that_sends_it() -> 
     assert known.restored(ofp.OFPT_PACKET_IN, nowhere) == nowhere
 
 
-def test_the_removal_of_a_rule_is_reported_with_its_cookie() -> None:
-    rule = replace(entries.route(Prefix.parse("10.2.0.0/24"), 3), cookie=cookie(Kind.BINDING_IN, 7))
-    known = knowing(FIVE_TABLES, [rule])
+FLOW_RULE = replace(entries.route(Prefix.parse("10.2.0.0/24"), 3), cookie=cookie(Kind.BINDING_IN, 7))
+
+
+def removal(rule: FlowRule, reason: int = ofp.OFPRR_IDLE_TIMEOUT) -> bytes:
     entry = listed(FIVE_TABLES, rule)
     end = 48 + -(-int.from_bytes(entry[50:52], "big") // 8) * 8
-    removed = struct.pack("!QHBBIIHHQQ", 0, rule.priority, ofp.OFPRR_IDLE_TIMEOUT, rule.table, 1, 0, 0, 0, 3, 300)
-    body = known.restored(ofp.OFPT_FLOW_REMOVED, removed + entry[48:end])
-    assert decoding.decode_flow_removed(body) == (rule.cookie, False, False)
+    removed = struct.pack("!QHBBIIHHQQ", 0, rule.priority, reason, rule.table, 1, 0, 0, 0, 3, 300)
+    return removed + entry[48:end]
+
+
+def test_the_removal_of_a_rule_is_reported_with_its_cookie() -> None:
+    known = knowing(FIVE_TABLES, [FLOW_RULE])
+    body = known.restored(ofp.OFPT_FLOW_REMOVED, removal(FLOW_RULE))
+    assert decoding.decode_flow_removed(body) == (FLOW_RULE.cookie, False, False)
+
+
+@pytest.mark.parametrize("reason", [ofp.OFPRR_IDLE_TIMEOUT, ofp.OFPRR_HARD_TIMEOUT, ofp.OFPRR_DELETE])
+def test_what_has_expired_is_known_no_more_and_what_was_deleted_may_be_there_again(reason: int) -> None:
+    known = knowing(FIVE_TABLES, [FLOW_RULE])
+    known.restored(ofp.OFPT_FLOW_REMOVED, removal(FLOW_RULE, reason))
+    body = known.restored(ofp.OFPT_MULTIPART_REPLY, flow_reply(FIVE_TABLES, [FLOW_RULE]))
+    is_known = reason == ofp.OFPRR_DELETE
+    assert decoding.decode_flow_stats(body[8:], FIVE_TABLES) == (([FLOW_RULE], set()) if is_known else ([], {0}))
+
+
+def test_a_packet_of_a_flow_whose_rule_has_gone_unseen_is_known_by_the_rule_that_sends_it_up() -> None:
+    known = knowing(FIVE_TABLES, [*PLAIN, FLOW_RULE])
+    packet = ip_packet(FlowKey(packed("10.1.0.10"), packed("10.2.0.1"), UDP, 1, 2), eth_src=MAC, eth_dst=GATEWAY_MAC)
+    body = known.restored(ofp.OFPT_PACKET_IN, packet_in(Table.ROUTES, 10, packet))
+    assert kind_of(decoding.decode_packet_in(body).cookie) is Kind.NO_ROUTE
 
 
 def test_such_a_switch_is_asked_for_all_rules_and_its_answers_are_restored() -> None:
