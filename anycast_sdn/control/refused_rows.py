@@ -4,6 +4,9 @@ A refusal names only the kind of rule; which rules are meant, and in which famil
 missing (``audit``).  One that is missing again after it was sent again counts until a look finds it, or the switch
 connects anew: it may not be wanted any more because of what has followed.  A full table says nothing: it may have room
 later.
+
+What is known to lack already may explain a refusal, so that only the cause is told: what the same table lacks, if each
+role that needs these rules needs that, too.  A lack that costs one of these roles nothing explains nothing of it.
 """
 
 from __future__ import annotations
@@ -11,7 +14,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping
 
 from anycast_sdn.core.words import counted
-from anycast_sdn.openflow.abilities import ROWS, Ability, Lack, causes, of_family
+from anycast_sdn.openflow.abilities import Ability, Lack, of_family
+from anycast_sdn.openflow.fallbacks import GROUPS
+from anycast_sdn.openflow.judgement import NEEDS, is_needed
 from anycast_sdn.openflow.layouts import suited
 from anycast_sdn.openflow.pipeline import ROW, kind_of
 from anycast_sdn.openflow.row import Kind, Table
@@ -23,6 +28,7 @@ _OF_EDGES = frozenset((
     Kind.ARP, Kind.ND, Kind.FROM_HOST, Kind.FROM_UPLINK, Kind.GATEWAY, Kind.HOST, Kind.UNRESOLVED, Kind.EGRESS_ROUTE,
     Kind.FIRST_PACKET, Kind.FIRST_REPLY, Kind.SERVICE, Kind.TO_TRACKER, Kind.TRACK_OUT, Kind.TRACK_IN,
 ))  # fmt: skip
+_HAVE_FALLBACK = GROUPS[False] | GROUPS[True]  # lacking them alone costs no role
 _FAMILIES = {ETH_IPV4: False, ETH_ARP: False, ETH_IPV6: True}  # → is it IPv6
 
 
@@ -69,7 +75,19 @@ class RefusedRows:
             Lack(ability, layout.table(table), _words(kinds[table, ability]), table)
             for table, ability in sorted(kinds, key=lambda place: (place[0], place[1].value))
         ]
-        return tuple(lack for lack in causes((*others, *rows)) if lack.ability in ROWS)
+        return tuple(row for row in rows if not any(_explains(other, row) for other in others))
+
+
+def _explains(other: Lack, row: Lack) -> bool:
+    about = other.ability.about.family
+    if (other.table, other.logical) != (row.table, row.logical) or about not in (None, row.ability.about.family):
+        return False
+    needing = [needs for needs in NEEDS.values() if is_needed(row, needs)]
+    return other.ability is Ability.TABLE or (
+        bool(needing)
+        and other.ability not in _HAVE_FALLBACK
+        and all(is_needed(other, needs) for needs in needing)
+    )  # fmt: skip
 
 
 def _words(kinds: Mapping[Kind, str]) -> str:

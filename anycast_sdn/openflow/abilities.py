@@ -4,7 +4,8 @@ A switch says in its features what it can do, and that is often wrong.  So each 
 rule as the method needs it, in its own table, that no packet matches.
 
 One lack has many effects: a switch that does not match IPv6 addresses refuses every rule of IPv6.  ``rests_on`` says
-which abilities explain why a switch refuses a rule, so that only the cause is told.
+which abilities explain why a switch refuses a trial, so that only the cause is told; ``control.refused_rows`` does so
+for rules that were not tried.
 """
 
 from __future__ import annotations
@@ -178,9 +179,6 @@ ROWS = frozenset((
     Ability.ROWS_IPV4, Ability.ROWS_IPV6, Ability.EDGE_ROWS_IPV4, Ability.EDGE_ROWS_IPV6, Ability.ALL_ROWS,
     Ability.OTHER_ROWS,
 ))  # fmt: skip
-for _rows in ROWS:
-    _own = _rows.about.family
-    _RESTS_ON[_rows] = frozenset(each for each in Ability if each not in ROWS and each.about.family in (None, _own))
 
 
 class Lack(NamedTuple):

@@ -156,13 +156,13 @@ def judge(role: Role, features: Features, families: frozenset[int] = _ALL_FAMILI
     if role is Role.CLIENT_EDGE and suited(features.tables).names_next_hops:
         needs = {**needs, **TWO_TABLES_NEED}
     one_table = (ONE_TABLE_ALONE,) * (features.tables == 1)
-    needed = (lack for lack in (*one_table, *features.lacking) if _is_needed(lack, needs))
+    needed = (lack for lack in (*one_table, *features.lacking) if is_needed(lack, needs))
     lacks = tuple(lack for lack in needed if lack.ability.about.family in (None, *families))
     lacks, alone = _with_one_server(lacks, features, families) if role is Role.SERVER_EDGE else (lacks, [])
     lost = {lack.ability.about.family for lack in lacks}
     able = frozenset() if None in lost else families - lost
     instead = [each.sentence for each in fallbacks(features, of_flows=role is Role.CLIENT_EDGE)]
-    untried = [lack for lack in features.untried if _is_needed(lack, needs)]
+    untried = [lack for lack in features.untried if is_needed(lack, needs)]
     untried = [lack for lack in untried if lack.ability.about.family in (None, *families)]
     doubt = f"whether it can {_reasons(untried, ', or ')} was not found out" if untried else ""
     doubt = doubt if features.confirmed else "it does not confirm what it is sent, and has only not refused it"
@@ -184,7 +184,8 @@ def _with_one_server(
     return tuple(others), [f"it cannot {_reasons(groups)}: {ONE_SERVER}"]
 
 
-def _is_needed(lack: Lack, needs: Needs) -> bool:
+def is_needed(lack: Lack, needs: Needs) -> bool:
+    """Is what it lacks needed where it lacks it?"""
     return lack.ability in needs and (lack.logical is None or lack.logical in needs[lack.ability])
 
 

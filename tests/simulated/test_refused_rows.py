@@ -110,6 +110,32 @@ def test_a_switch_that_goes_on_refusing_rules_of_a_role_loses_it_in_that_family_
     assert net.switches[name].flows.keys() >= {*lost}
 
 
+NO_GROUPS = Profile(refuse=(Elements(groups=("select", "indirect")),))
+NO_POP = Profile(refuse=(Elements(actions=("pop_vlan",)),))
+
+
+@pytest.mark.parametrize(
+    ("lacking", "kind", "refused"),
+    [(NO_GROUPS, Kind.ROUTE, Elements(match=("ipv4_dst",))),
+     (NO_POP, Kind.FROM_FABRIC, Elements(match=("in_port",), tables=(0,)))],
+    ids=["groups", "tags"],
+)  # fmt: skip
+def test_what_a_core_need_not_be_able_to_do_is_no_reason_not_to_tell_what_it_goes_on_refusing(
+    build, lacking, kind, refused
+):
+    net = build("figure1", "as2", "as3", switch={"profiles": {"core": lacking}})
+    assert managed(net, "core").abilities.can(Role.CORE, v6=False)
+    with playing(net, "core", Profile(refuse=(*lacking.refuse, refused))):
+        loses(net, "core", False, kind)
+        net.advance(40)
+        assert not managed(net, "core").abilities.can(Role.CORE, v6=False)
+        assert "cannot be a core for IPv4: it cannot hold rules of IPv4" in degraded(net, "core")[0]
+    net.disconnect("core")
+    net.connect("core")
+    net.advance(40)
+    assert not degraded(net, "core")
+
+
 def test_a_server_edge_that_goes_on_refusing_rules_of_its_services_announces_them_no_more(build, v6):
     net = build("figure1", "as2", "as3")
     service = Prefix.host(SERVICE[v6])
