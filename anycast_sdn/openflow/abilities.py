@@ -142,21 +142,21 @@ for _v6, _family in enumerate(("IPv4", "IPv6")):
     _ABOUT[of_family("dec_ttl", bool(_v6))] = About(f"decrement the {_ttl}", _number)
     _ABOUT[of_family("deliver", bool(_v6))] = About(f"set MACs and decrement the {_ttl} in one rule", _number)
     _ABOUT[of_family("match_icmp", bool(_v6))] = About(
-        f"match ICMP types of {_family}", None, f"ICMP errors of {_family} are not translated, and services not pinged"
-    )
+        f"match ICMP types of {_family}", _number,
+        f"ICMP errors of {_family} are not translated, and services not pinged",
+    )  # fmt: skip
     _ABOUT[of_family("match_bits", bool(_v6))] = About(
-        f"match {_family} senders by the last bits of their addresses", None,
+        f"match {_family} senders by the last bits of their addresses", _number,
         f"{_family} servers' ICMP errors do not reach clients",
     )  # fmt: skip
 
 TTL = frozenset((Ability.DEC_TTL_IPV4, Ability.DEC_TTL_IPV6, Ability.GROUP_DEC_TTL))
-_PLAIN = (Ability.GOTO, Ability.PUNT, Ability.SET_MACS, Ability.TO_GROUP, Ability.MATCH_SCTP)  # tried by rules of IPv4
+_MATCH, _MATCH_FLOW = ({of_family(each, False), of_family(each, True)} for each in ("match", "match_flow"))
+_PLAIN = (Ability.GOTO, Ability.PUNT, Ability.SET_MACS, Ability.MATCH_TAG, Ability.POP_TAG)
 _RESTS_ON: dict[Ability, frozenset[Ability]] = {
-    **dict.fromkeys(_PLAIN, frozenset((Ability.MATCH_IPV4,))),
-    Ability.TO_GROUP: frozenset((Ability.MATCH_IPV4, Ability.SELECT_GROUP)),
-    Ability.MATCH_SCTP: frozenset((Ability.MATCH_IPV4, Ability.MATCH_FLOW_IPV4)),
-    Ability.MATCH_TAG: frozenset((Ability.MATCH_IPV4,)),
-    Ability.POP_TAG: frozenset((Ability.MATCH_IPV4,)),
+    **dict.fromkeys(_PLAIN, frozenset(_MATCH)),
+    Ability.TO_GROUP: frozenset((*_MATCH, Ability.SELECT_GROUP)),
+    Ability.MATCH_SCTP: frozenset(_MATCH | _MATCH_FLOW),
     **dict.fromkeys((Ability.GROUP_SET_MACS, Ability.GROUP_DEC_TTL), frozenset((Ability.SELECT_GROUP,))),
 }
 for _each in (False, True):
@@ -191,9 +191,14 @@ class Lack(NamedTuple):
 
 
 def causes(lacks: Iterable[Lack]) -> tuple[Lack, ...]:
-    """Without those that others explain."""
+    """Without those that others explain.  A lack of one family explains nothing of the other, nor of both."""
     all_lacks = tuple(dict.fromkeys(lacks))
-    return tuple(lack for lack in all_lacks if not any(_explains(cause, lack) for cause in all_lacks))
+
+    def is_explained(lack: Lack) -> bool:
+        families = {cause.ability.about.family for cause in all_lacks if _explains(cause, lack)}
+        return not families.isdisjoint((None, lack.ability.about.family)) or families == {4, 6}
+
+    return tuple(lack for lack in all_lacks if not is_explained(lack))
 
 
 def _explains(cause: Lack, lack: Lack) -> bool:

@@ -83,8 +83,8 @@ class AbilityTrial(NamedTuple):
 
 def ability_trials(ports: Sequence[int] = (1, 2), no_port: int = _NO_PORT) -> Iterator[AbilityTrial]:
     """``ports``: two of the switch's, or one; ``no_port``: the number of none."""
+    yield from _groups(ports)  # before what is sent to one of them
     yield from _plain(ports)
-    yield from _groups(ports)
     for v6 in (False, True):
         yield from _matches(v6, ports[0], no_port)
         yield from _actions(v6, ports[0])
@@ -96,20 +96,27 @@ def _trials_by(ports: tuple[int, ...], no_port: int) -> tuple[AbilityTrial, ...]
 
 
 def _plain(ports: Sequence[int]) -> Iterator[AbilityTrial]:
-    """What is tried by rules of IPv4 and concerns both families."""
-    nobody = source_in(_HOSTS[0]), destination_in(_HOSTS[0])
+    """What concerns both families.  A switch may match one of them alone: what it refuses of one decides the other."""
+    of_ipv4, of_ipv6 = _plain_rules(False, ports), _plain_rules(True, ports)
+    return (each._replace(instead=other.messages) for each, other in zip(of_ipv4, of_ipv6, strict=True))
+
+
+def _plain_rules(v6: bool, ports: Sequence[int]) -> Iterator[AbilityTrial]:
+    host = _HOSTS[v6]
+    nobody = source_in(host), destination_in(host)
     for table, goto in _NEXT.items():  # at the priority of "anything else", which a layout may place elsewhere
         priority = 0 if table is Table.SERVICE else 1
-        yield _rule(Ability.GOTO, table, False, _from(table), goto=goto, priority=priority)
+        yield _rule(Ability.GOTO, table, v6, _from(table, v6), goto=goto, priority=priority)
     for table in (Table.INGRESS, Table.CLIENT_OUT, Table.CLIENT_IN, Table.ROUTES):
-        yield _rule(Ability.PUNT, table, False, _from(table), actions=_PUNT)
-    yield _rule(Ability.SET_MACS, Table.ROUTES, False, nobody[1:], actions=(*_macs(), Output(ports[0])))
-    yield _rule(Ability.MATCH_SCTP, Table.CLIENT_OUT, False, (*nobody, *_ports(SCTP)))
+        yield _rule(Ability.PUNT, table, v6, _from(table, v6), actions=_PUNT)
+    yield _rule(Ability.SET_MACS, Table.ROUTES, v6, nobody[1:], actions=(*_macs(), Output(ports[0])))
+    yield _rule(Ability.TO_GROUP, Table.SERVICE, v6, nobody[1:], actions=(ToGroup(_GROUP),))
+    yield _rule(Ability.MATCH_SCTP, Table.CLIENT_OUT, v6, (*nobody, *_ports(SCTP)))
     tag = Field("vlan_vid", VLAN_PRESENT | 1, VLAN_PRESENT | 1)
     for table in (Table.INGRESS, Table.CLIENT_OUT):
-        yield _rule(Ability.MATCH_TAG, table, False, (nobody[0], tag))
+        yield _rule(Ability.MATCH_TAG, table, v6, (nobody[0], tag))
     priority_tag = Field("vlan_vid", VLAN_PRESENT)
-    yield _rule(Ability.POP_TAG, Table.INGRESS, False, (nobody[0], priority_tag), actions=(PopVlan(),))
+    yield _rule(Ability.POP_TAG, Table.INGRESS, v6, (nobody[0], priority_tag), actions=(PopVlan(),))
 
 
 def _groups(ports: Sequence[int]) -> Iterator[AbilityTrial]:
@@ -118,11 +125,7 @@ def _groups(ports: Sequence[int]) -> Iterator[AbilityTrial]:
         buckets = tuple(Bucket(1, (*actions, output)) for output in outputs)
         return SetGroup(GroupRule(_GROUP + number, buckets), exists=False)
 
-    to_group = AddFlow(
-        FlowRule(Table.SERVICE, 1, match(eth_type(False), destination_in(_HOSTS[0])), _COOKIE, (ToGroup(_GROUP),))
-    )
     yield AbilityTrial(Ability.SELECT_GROUP, None, (group(0),))
-    yield AbilityTrial(Ability.TO_GROUP, Table.SERVICE, (to_group,))
     yield AbilityTrial(Ability.GROUP_SET_MACS, None, (group(1, *_macs()),))
     yield AbilityTrial(Ability.GROUP_DEC_TTL, None, (group(2, DecTtl()),))
     next_hop = GroupRule(_GROUP + 7, (Bucket(0, (*_macs(), DecTtl(), Output(ports[0]))),), indirect=True)

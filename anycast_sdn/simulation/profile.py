@@ -202,14 +202,20 @@ def _answers_for_meters(profile: Profile) -> bool:
 def _lacks(profile: Profile, layout: Layout) -> tuple[Lack, ...]:
     refused = {}
     for trial in ability_trials():
-        refusals = filter(None, (_refusal(profile, message, layout) for message in trial.messages))
-        if first := next(refusals, None):
-            refused[trial] = error_words(*first.error)
+        refusal = _first_refusal(profile, trial.messages, layout)
+        if refusal and trial.instead:
+            refusal = _first_refusal(profile, trial.instead, layout)
+        if refusal:
+            refused[trial] = error_words(*refusal.error)
     return lacks_of(refused, layout)
 
 
 def _loses_timeout(profile: Profile, rule: FlowRule) -> bool:
     return bool(rule.idle_timeout) and profile.ignores("timeouts", "idle", _place(rule))
+
+
+def _first_refusal(profile: Profile, messages: Iterable[Message], layout: Layout) -> NotInProfile | None:
+    return next(filter(None, (_refusal(profile, message, layout) for message in messages)), None)
 
 
 def _takes(profile: Profile, message: Message, layout: Layout) -> bool:

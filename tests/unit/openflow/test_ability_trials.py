@@ -10,7 +10,7 @@ import pytest
 
 from anycast_sdn.core.model import Prefix
 from anycast_sdn.core.prefixes import special
-from anycast_sdn.openflow.abilities import ROWS, Ability, Lack
+from anycast_sdn.openflow.abilities import ROWS, Ability, Lack, causes
 from anycast_sdn.openflow.ability_trials import AbilityTrial, AbilityTrials, ability_trials, lacks_of
 from anycast_sdn.openflow.connection import Connection
 from anycast_sdn.openflow.fallback_trials import fallback_trials
@@ -44,8 +44,11 @@ def features_of(refuses: Refuses, layout: Layout = FIVE_TABLES) -> Features:
     def on_switch(message: Message) -> Message:
         return AddFlow(layout.on_switch(message.rule)) if isinstance(message, AddFlow) else message
 
+    def first(messages: Iterable[Message]) -> str:
+        return next(filter(None, (refuses(on_switch(message)) for message in messages)), "")
+
     def answer(trial: AbilityTrial) -> str:
-        return next(filter(None, (refuses(on_switch(message)) for message in trial.messages)), "")
+        return first(trial.messages) and first(trial.instead or trial.messages)
 
     refused = {trial: answer(trial) for trial in ability_trials()}
     return Features(lacks=lacks_of({trial: why for trial, why in refused.items() if why}, layout))
@@ -113,6 +116,48 @@ def test_of_a_switch_without_ipv6_only_that_is_told() -> None:
         "new IPv6 flows of its clients are refused"
     )
     assert "(tables 0 and 4: " in judge(Role.CORE, found).sentence
+
+
+no_ipv4_match = of_rules(lambda rule: any(field.value == 0x0800 for field in rule.match), NO_FIELD)
+
+
+def both(*several: Refuses) -> Refuses:
+    return lambda message: next(filter(None, (refuses(message) for refuses in several)), "")
+
+
+def test_of_a_switch_without_ipv4_only_that_is_told() -> None:
+    found = features_of(no_ipv4_match)
+    assert {lack.ability for lack in found.lacks} == {Ability.MATCH_IPV4}
+    for role in Role:
+        assert judge(role, found).able == {6}
+
+
+def test_a_switch_that_matches_nothing_of_ip_is_told_that_alone() -> None:
+    found = features_of(both(no_ipv4_match, no_ipv6_match))
+    assert {lack.ability for lack in found.lacks} == {Ability.MATCH_IPV4, Ability.MATCH_IPV6}
+
+
+def test_what_a_switch_without_ipv4_refuses_besides_is_lost_for_ipv6_too() -> None:
+    no_macs = of_rules(lambda rule: any(isinstance(each, SetField) and each.name.startswith("eth_")
+                                        for each in rule.actions), NO_ACTION)  # fmt: skip
+    for refuses, ability, able in (
+        (no_macs, Ability.SET_MACS, {Role.CORE}),
+        (no_goto, Ability.GOTO, set()),
+        (of_rules(lambda rule: Output(0xFFFFFFFD) in rule.actions, NO_ACTION), Ability.PUNT, {Role.CORE}),
+    ):
+        found = features_of(both(no_ipv4_match, refuses))
+        assert ability in {lack.ability for lack in found.lacks}
+        for role in Role:
+            assert judge(role, found).able == ({6} if role in able else set()), (ability, role)
+
+
+def test_what_a_lack_of_one_family_may_explain_is_not_explained_in_the_other() -> None:
+    def left(*abilities: Ability) -> set[Ability]:
+        return {lack.ability for lack in causes(Lack(each, 4, NO_FIELD) for each in abilities)}
+
+    assert left(Ability.MATCH_IPV4, Ability.DELIVER_IPV6) == {Ability.MATCH_IPV4, Ability.DELIVER_IPV6}
+    assert left(Ability.MATCH_IPV4, Ability.GOTO) == {Ability.MATCH_IPV4, Ability.GOTO}
+    assert left(Ability.MATCH_IPV4, Ability.MATCH_IPV6, Ability.GOTO) == {Ability.MATCH_IPV4, Ability.MATCH_IPV6}
 
 
 def test_of_a_switch_with_one_table_only_that_is_told() -> None:
