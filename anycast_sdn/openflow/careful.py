@@ -68,12 +68,12 @@ class Careful:
         self.try_all([(message, result)])
 
     def try_all(self, attempts: Iterable[Attempt]) -> None:
-        """What would need packets to pass is not tried where they cannot."""
+        """What ``_is_kept`` is not tried."""
         if self._is_over:
             return
         passed, kept = list[Attempt](), list[Attempt]()
         for message, result in attempts:
-            (kept if _is_of_packets(message) and not self.passes_packets else passed).append((message, result))
+            (kept if self._is_kept(message) else passed).append((message, result))
         sent = [(self._changed(message), result) for message, result in passed]
         self._switch.try_all([(message, self._noting(message, result)) for message, result in sent])
         for _, result in kept:
@@ -148,9 +148,18 @@ class Careful:
         if isinstance(message, DeleteGroup):
             number = self._groups.pop(message.number, None)
             return [] if number is None else [DeleteGroup(number)]
+        return [] if self._is_kept(message) else [self._changed(message)]
+
+    def _is_kept(self, message: Message) -> bool:
+        """Would it need packets to pass where they cannot, or the place of a rule that the switch holds?"""
         if _is_of_packets(message) and not self.passes_packets:
-            return []
-        return [self._changed(message)]
+            return True
+        return isinstance(message, AddFlow | DeleteFlow) and not self._has_place(message.rule)
+
+    def _has_place(self, rule: FlowRule) -> bool:
+        """Some rules have one priority on the switch, whatever theirs is (``one_table``)."""
+        place = self._place(rule)
+        return place not in self._held.rules or self._place(replace(rule, priority=rule.priority + 1)) != place
 
     def _noting(self, sent: Message, result: TrialResult) -> TrialResult:
         """What is refused is not there, and is not deleted."""

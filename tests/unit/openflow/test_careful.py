@@ -191,16 +191,33 @@ def test_where_other_rules_are_above_all_no_packet_is_sent_and_nothing_is_known(
     assert [kind for kind, _, _ in peer.sent()] == [ofp.OFPT_BARRIER_REQUEST]
 
 
+def with_one_table() -> Peer:
+    peer = Peer(State.HELLO)
+    peer.say(HELLO)
+    peer.say(features(tables=1))
+    peer.sent()
+    return peer
+
+
+def test_a_rule_that_has_one_priority_alone_is_not_tried_where_a_probe_that_was_killed_has_left_it() -> None:
+    """With one table, those of ingress that let packets go on are below all others."""
+    peer = with_one_table()
+    left = replace(rule(1), table=Table.INGRESS, goto=Table.CLIENT_OUT)
+    switch = careful(peer, holdings(as_listed(peer, left)))
+    results: list[Any] = []
+    switch.try_all([(AddFlow(left), lambda *result: results.append(result))])
+    switch.send([AddFlow(left), DeleteFlow(left)])
+    assert results == [(None, "")]
+    assert mods(peer) == []
+
+
 ONE_TABLE_S_HIGHEST = 20_479
 
 
 @pytest.mark.parametrize(("above", "passes"), [(1 << 15, True), (65_535 - ONE_TABLE_S_HIGHEST + 3_000, False)])
 def test_a_switch_with_one_table_has_rules_of_all_priorities_there(above: int, passes: bool) -> None:
     """Those of the pipeline's tables are above each other there."""
-    peer = Peer(State.HELLO)
-    peer.say(HELLO)
-    peer.say(features(tables=1))
-    peer.sent()
+    peer = with_one_table()
     listed = b"".join(as_listed(peer, replace(rule(1, OTHER), table=table)) for table in (Table.INGRESS, Table.ROUTES))
     held = holdings(listed[:12] + above.to_bytes(2, "big") + listed[14:])
     switch = careful(peer, held)
