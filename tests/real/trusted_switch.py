@@ -95,7 +95,8 @@ def one_switch() -> None:
         until(lambda: is_refused(network, refuses), "the switch refuses the controller")
         connect(network.testbed, "tcp")
         until(lambda: is_refused(network, "it does not speak TLS, .*"), "plain TCP is refused")
-        assert "this controller speaks TLS only" in (RUN / "ovs-vswitchd.log").read_text()
+        told = "this controller speaks TLS only"
+        until(lambda: told in (RUN / "ovs-vswitchd.log").read_text(), "the switch has been told why")
 
         use(network.testbed, "edge")
         until(lambda: is_connected(network), "the switch is back", 40)
