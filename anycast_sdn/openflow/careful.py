@@ -44,7 +44,7 @@ from anycast_sdn.openflow.rules import (
 
 _CHANGE_NO_RULE = (Barrier, PacketOut, ReportExpired, EndConnection)
 _OF_PACKETS = 3000  # the lowest priority of rules for packets that are sent through the switch
-_ASKED = 2  # times for a confirmation in the end: a slow switch has much to do before it
+_ASKED = 3  # times for a confirmation in the end: a slow switch has much to do before it
 _MOST = (1 << 16) - 1
 _THROUGH = Output(OFPP_TABLE)
 Attempt = tuple[Message, TrialResult]
