@@ -51,6 +51,8 @@ from anycast_sdn.openflow.tables import Tables
 
 FOREIGN_AGAIN_S, LONGEST_FOREIGN_S = 2.0, 60.0  # until a foreign rule that is still there is deleted again; doubles
 MAX_REMEMBERED = 1 << 12  # foreign cookies; rules with others are deleted whenever they are found
+MOST_LOOKS = 8  # until what may have been deleted again is put back
+NOT_HELD_LOOKS = 3  # that miss a rule again, one after the other: it was sent three times
 _Rule = TypeVar("_Rule", GroupRule, MeterRule)
 
 
@@ -59,6 +61,14 @@ class _Deleted(NamedTuple):
 
     pause: float  # until they may be deleted again
     when: float
+
+
+class _Tries(NamedTuple):
+    """To correct something."""
+
+    there: object  # what was found instead
+    looks: int  # that have found this, one after the other, besides the one that has found it missing first
+    refused_at: float  # when the switch had last refused a rule before
 
 
 class Audit:
@@ -82,8 +92,7 @@ class Audit:
         self._meters: dict[int, MeterRule] | None = None
         self._differences: dict[RuleKey, FlowRule | None] = {}  # found by the last look
         self._refused_at = -math.inf
-        # Of what was corrected and is still wrong: what was found instead, and by how many looks.
-        self._tries: dict[tuple[str, object], tuple[object, int]] = {}
+        self._tries: dict[tuple[str, object], _Tries] = {}  # of what was corrected and is still wrong
         self._deleted: dict[int, _Deleted] = {}  # by foreign cookie
         self._next_hops = NextHopAudit()
 
@@ -162,7 +171,7 @@ class Audit:
         self._postpone_repeated(wanted, found)
         if self.is_unchanged and not (wanted.flows or wanted.groups):
             self._switch.room.all_found()
-        self._tell_not_taken(missing)
+        self._tell_not_taken(missing, now)
         deletions, events = self._found_foreign(foreign, now)
         self._repairs = [*deletions, *changes(wanted, found)]
         for ours, theirs in ((wanted.flows, found.flows), (wanted.groups, found.groups), (wanted.meters, found.meters)):
@@ -255,11 +264,12 @@ class Audit:
     def _postpone_repeated(self, wanted: Tables, found: Tables) -> None:
         """What a correction has not changed is corrected again after 1, 2, 4, 8 … looks.
 
-        What is missing may have been deleted again by another program: only if the switch has refused a message, it is
-        taken for refused.
+        What is missing may have been deleted again by another program, which ends some day: unless the switch has
+        refused a message meanwhile, it is put back at least at each ``MOST_LOOKS``th look.
         """
         refused_at = self._switch.lacks.refused_at
-        refuses, self._refused_at = refused_at != self._refused_at, refused_at
+        last_look, self._refused_at = self._refused_at, refused_at
+        refuses = refused_at != last_look
         before, self._tries = self._tries, {}
         both: tuple[tuple[str, dict[Any, Any], dict[Any, Any]], ...] = (
             ("rule", wanted.flows, found.flows),
@@ -269,20 +279,22 @@ class Audit:
         for sort, ours, theirs in both:
             for key in list(ours):
                 there = theirs.get(key)
-                was, tries = before.get((sort, key), (None, 0))
-                if there is None and not refuses and not tries:
-                    continue
+                was, tries, since = before.get((sort, key), _Tries(None, 0 if refuses else -1, last_look))
                 tries = tries + 1 if there == was else 1
-                self._tries[sort, key] = there, tries
-                if tries & (tries - 1):
+                self._tries[sort, key] = _Tries(there, tries, since)
+                may_be_deleted = there is None and since == refused_at and tries % MOST_LOOKS == 0
+                if tries & (tries - 1) and not may_be_deleted:
                     del ours[key]
                     theirs.pop(key, None)
 
-    def _tell_not_taken(self, missing: Collection[RuleKey]) -> None:
+    def _tell_not_taken(self, missing: Collection[RuleKey], now: float) -> None:
         """``missing``: the rules that were not found, as far as that counts in this look."""
         rows = self._switch.lacks.rows
-        if again := {key for key in missing if self._tries.get(("rule", key), (None, 0))[1] > 1}:
-            rows.missing(rule for rule in self._not_right() if rule.key in again)
+        looks = {key: tries.looks for key in missing if (tries := self._tries.get(("rule", key)))}
+        if any(each > 1 for each in looks.values()):
+            rules = [rule for rule in self._not_right() if looks.get(rule.key, 0) > 1]
+            rows.missing(rules)
+            rows.not_held((rule for rule in rules if looks[rule.key] >= NOT_HELD_LOOKS), now)
         if rows.are_missing:
             rows.found(self._right.union(rule.key for rules in self._as_before for rule in rules))
 

@@ -2,7 +2,7 @@
 
 - Flows, one after the other, and groups of services: ``Refusals``.
 - Rules for which its tables have no room: ``Room``.
-- Rules that it goes on refusing: ``RefusedRows``.
+- Rules that it goes on refusing, or does not hold: ``RefusedRows``.
 
 Each changes its features, and with them what it can be (``RoleAbilities``).
 """
@@ -73,9 +73,8 @@ class FoundLacks:
         return reaction
 
     def _rule_of_no_flow(self, kind: Kind | None, now: float, why: str, full: bool, reaction: Reaction) -> None:
-        if not full:
-            self.rows.refused(kind, why)
-        elif kind or why == NO_ROOM_FOR_GROUPS:
+        self.rows.refused(kind, why, full=full)
+        if full and (kind or why == NO_ROOM_FOR_GROUPS):
             self._room.refused(kind, now)
             self._recheck(reaction)
         for v6, ability in SERVE.items() if kind is Kind.SERVICE_ALONE and not full else ():
@@ -101,6 +100,7 @@ class FoundLacks:
     def tick(self, now: float, reaction: Reaction) -> None:
         """Adds what follows from rules that it goes on refusing, or lacks room for, or does not any more."""
         self._room.tick(now)
+        self.rows.tick(now)
         self._recheck(reaction)
 
     def _add(self, lack: Lack, reaction: Reaction) -> None:

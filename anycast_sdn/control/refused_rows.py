@@ -1,5 +1,9 @@
 """RefusedRows: rules that a switch goes on refusing, although no trial has foreseen it, and what it lacks by that.
 
+Likewise those that it does not refuse and that are missing nevertheless, each time that they were sent again.  Another
+program may delete them, which does not last for ever: what is not sent for want of the role is tried again after
+``AGAIN_S``, then after twice as long.
+
 A refusal names only the kind of rule; which rules are meant, and in which family, is what a look at the switch finds
 missing (``audit``).  One that is missing again after it was sent again counts until a look finds it, or the switch
 connects anew: it may not be wanted any more because of what has followed.  A full table says nothing: it may have room
@@ -11,6 +15,7 @@ role that needs these rules needs that, too.  A lack that costs one of these rol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Iterable, Mapping
 
 from anycast_sdn.core.words import counted
@@ -28,6 +33,8 @@ _OF_EDGES = frozenset((
     Kind.ARP, Kind.ND, Kind.FROM_HOST, Kind.FROM_UPLINK, Kind.GATEWAY, Kind.HOST, Kind.UNRESOLVED, Kind.EGRESS_ROUTE,
     Kind.FIRST_PACKET, Kind.FIRST_REPLY, Kind.SERVICE, Kind.TO_TRACKER, Kind.TRACK_OUT, Kind.TRACK_IN,
 ))  # fmt: skip
+AGAIN_S, LONGEST_S = 120.0, 3600.0  # longer than two looks are apart
+NOT_HELD = "not refused, and missing again and again"
 _HAVE_FALLBACK = GROUPS[False] | GROUPS[True]  # lacking them alone costs no role
 _FAMILIES = {ETH_IPV4: False, ETH_ARP: False, ETH_IPV6: True}  # → is it IPv6
 
@@ -36,22 +43,38 @@ class RefusedRows:
     """Of one switch."""
 
     def __init__(self) -> None:
-        self._reasons: dict[Kind, str] = {}  # of the last refusal since the switch connected
-        self._missing: dict[RuleKey, FlowRule] = {}
+        self.connected()
 
     def connected(self) -> None:
         """Perhaps it does not refuse them any more."""
-        self._reasons.clear()
-        self._missing.clear()
+        self._reasons: dict[Kind, str] = {}  # of the last refusal since the switch connected, or ``NOT_HELD``
+        self._missing: dict[RuleKey, FlowRule] = {}
+        self._answered: set[Kind | None] = set()  # it has answered these with errors; None: perhaps any
+        self._pause, self._again_at = AGAIN_S, math.inf
 
-    def refused(self, kind: Kind | None, why: str) -> None:
-        """The switch has refused a rule of this kind that belongs to no flow."""
-        if kind is not None:
+    def refused(self, kind: Kind | None, why: str, *, full: bool = False) -> None:
+        """The switch has refused a rule of this kind that belongs to no flow; ``full``: for want of room."""
+        self._answered.add(kind)
+        if kind is not None and not full:
             self._reasons[kind] = why
 
     def missing(self, rules: Iterable[FlowRule]) -> None:
         """These are missing although they were sent again."""
         self._missing |= {rule.key: rule for rule in rules}
+
+    def not_held(self, rules: Iterable[FlowRule], now: float) -> None:
+        """These are missing although they were sent several times."""
+        kinds = {kind for rule in rules if (kind := kind_of(rule.cookie))}
+        silent = kinds - self._answered if None not in self._answered else ()
+        self._reasons |= dict.fromkeys(silent, NOT_HELD)
+        if silent:
+            self._again_at = now + self._pause
+
+    def tick(self, now: float) -> None:
+        """What was silently lost, and is not wanted any more, may be held when it is sent again."""
+        if now >= self._again_at:
+            self._pause, self._again_at = min(2 * self._pause, LONGEST_S), math.inf
+            self._reasons = {kind: why for kind, why in self._reasons.items() if why != NOT_HELD}
 
     @property
     def are_missing(self) -> bool:

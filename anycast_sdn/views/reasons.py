@@ -197,8 +197,11 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
         effect = "Its idle flows may end earlier or later than validity says."
         yield Reason("timeouts.failed", subject, sentence, effect, Severity.WARNING)
     if switch.repaired_at is not None and now - switch.repaired_at < RECENT_S:
-        sentence = f"switch {name} was changed by others than the controller: its rules have been put right"
+        sentence = f"switch {name} did not hold what it should, perhaps changed by others; its rules are put right"
         effect = "Its rules are right again; packets may have been lost in between."
+        if switch.lacks.rows.are_missing:
+            sentence = f"switch {name} does not hold what it should, although its rules were sent again"
+            effect = "What these rules are for is not served."
         yield Reason("rules.repaired", subject, sentence, effect, Severity.WARNING)
 
 

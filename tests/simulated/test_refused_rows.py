@@ -13,7 +13,7 @@ from anycast_sdn.description.profile import Elements, Profile
 from anycast_sdn.openflow.judgement import Role, judge, remarks
 from anycast_sdn.openflow.pipeline import ROW, kind_of
 from anycast_sdn.openflow.row import Kind
-from anycast_sdn.openflow.rules import ETH_IPV4, ETH_IPV6, Field
+from anycast_sdn.openflow.rules import ETH_IPV4, ETH_IPV6, AddFlow, Field
 from anycast_sdn.views.reasons import reasons
 
 NO_TAGS = Profile(refuse=(Elements(masks=("vlan_vid",)), Elements(actions=("pop_vlan",))))
@@ -167,3 +167,56 @@ def test_refused_rules_without_which_roles_can_be_carried_out_are_told_and_take_
         )
     net.advance(60)
     assert not [each for each in remarks(managed(net, "arh1").features) if "LLDP" in each], "it takes them now"
+
+
+def losing(net, monkeypatch, name, kind):
+    """The switch confirms rules of this kind, and does not hold them → those that are sent, as they are."""
+    here, sent = net.switches[name], []
+    apply = here.apply
+
+    def apply_all_else(message, *more):
+        if isinstance(message, AddFlow) and kind_of(message.rule.cookie) is kind:
+            sent.append(message.rule)
+            return []
+        return apply(message, *more)
+
+    monkeypatch.setattr(here, "apply", apply_all_else)
+    return sent
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "role"), [("core", Kind.ROUTE, Role.CORE), ("arh1", Kind.FIRST_PACKET, Role.CLIENT_EDGE)]
+)
+def test_a_switch_that_silently_holds_no_rules_of_a_role_loses_it_and_gets_it_back_when_it_holds_them(
+    build, monkeypatch, name, kind, role
+):
+    net = build("figure1", "as2", "as3")
+    with monkeypatch.context() as patch:
+        sent = losing(net, patch, name, kind)
+        lost = loses(net, name, False, kind)
+        net.advance(10)
+        assert managed(net, name).abilities.can(role, v6=False), "another program may have deleted them once or twice"
+        net.advance(90)
+        assert 3 <= len(sent) / len(lost) <= 6, "it is sent them at growing intervals"
+        assert not managed(net, name).abilities.can(role, v6=False)
+        assert managed(net, name).abilities.can(role, v6=True)
+        sentence = degraded(net, name)[0]
+        assert f"cannot be a {role.value} for IPv4: it cannot hold rules of IPv4" in sentence
+        assert sentence.endswith(": not refused, and missing again and again)")
+        said = " ".join(each.sentence for each in reasons(net.controller, net.counters, (), "", net.now))
+        assert "are put right" not in said
+    net.advance(260)  # they may have been deleted by another program: it is not for ever
+    assert not degraded(net, name)
+    assert net.switches[name].flows.keys() >= {*lost}
+
+
+def test_a_full_table_is_not_taken_for_rules_that_are_silently_lost(build):
+    net = build("figure1", "as2")
+    here = net.switches["core"]
+    lost = next(key for key, rule in here.flows.items() if kind_of(rule.cookie) is Kind.ROUTE)
+    here._table_size = len(here.flows) - 1
+    net.delete_rules("core", [lost])
+    net.advance(60)
+    assert "missing again" not in " ".join(degraded(net, "core"))
+    here._table_size = None
+    net.advance(200)
