@@ -256,9 +256,10 @@ class AbilityTrials:
         """``ports``: the switch's: is each of them up?  Those that are down are preferred."""
         self._switch = switch
         self._done = done
-        numbers = sorted(number for number in ports or {} if number < ofp.OFPP_MAX)
-        numbers.sort(key=lambda number: (ports or {})[number])
-        no_port = next(number for number in range(_NO_PORT, 0, -1) if number not in numbers)
+        ports = ports or {}
+        numbers = sorted(number for number in ports if number < ofp.OFPP_MAX)
+        numbers.sort(key=ports.__getitem__)
+        no_port = next(number for number in range(_NO_PORT, 0, -1) if number not in ports)
         self._trials = _trials_by(tuple(numbers[:2]) or (1, 2), no_port)
         self._refused: dict[AbilityTrial, str] = {}  # why the first of its messages that was refused was
         self._untried: dict[AbilityTrial, str] = {}  # why the switch has not taken it, although it may be able to

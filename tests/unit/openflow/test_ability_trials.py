@@ -351,5 +351,24 @@ def test_a_switch_that_cannot_match_neighbours_lacks_that_and_has_no_such_rule()
     assert all(matches_nobody(rule, PORTS) for rule in switch.taken)
 
 
+class Port(int):
+    """Counts how often one is compared with another number."""
+
+    compared = 0
+    __hash__ = int.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        Port.compared += 1
+        return int(self) == other
+
+
+def test_a_number_of_no_port_is_found_without_comparing_each_with_all() -> None:
+    ports: dict[int, bool] = {Port(0xFEFF - number): True for number in range(1000)}
+    Port.compared = 0
+    switch = Switch(lambda rule: False, ports)
+    assert Port.compared < 10 * len(ports)
+    assert 0xFEFF - 1000 in {port for rule in switch.taken for port in ports_of(rule)}
+
+
 def test_each_trial_is_in_a_table_of_the_pipeline() -> None:
     assert {trial.table for trial in ability_trials()} == {None, *(table for table in Table if table < Table.EGRESS)}
