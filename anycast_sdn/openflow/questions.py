@@ -39,11 +39,12 @@ Introduced = Callable[[Channel, Tables, Features, dict[int, bool]], None]
 class Introduction:
     """Asks a new switch what it supports and what it holds.
 
-    Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; ports stay as they are;
-    meters are not used; groups are deleted, with the rules that need them.  If it does not list its rules, not even
-    when asked again, all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all
-    later reports about them come after ``done``.  Where that shows rules of other programs, they are deleted, and the
-    switch is examined once more without them.
+    Where it does not answer, a feature stays as ``known``, or is assumed at the first contact; one that does not
+    describe itself is not taken for Open vSwitch, whatever was there before; ports stay as they are; meters are not
+    used; groups are deleted, with the rules that need them.  If it does not list its rules, not even when asked again,
+    all are deleted: unknown rules might translate wrongly.  Rules are asked for last, so that all later reports about
+    them come after ``done``.  Where that shows rules of other programs, they are deleted, and the switch is examined
+    once more without them.
     """
 
     def __init__(
@@ -84,10 +85,9 @@ class Introduction:
         self._switch.ask(codec.description_request(self._switch), self._take_description)
 
     def _take_description(self, body: bytes | None) -> None:
-        if body is not None:
-            self._description = decoding.decode_description(body)
-            open_vswitch = any("Open vSwitch" in words for words in self._description)
-            self._features = replace(self._features, open_vswitch=open_vswitch)
+        self._description = () if body is None else decoding.decode_description(body)
+        open_vswitch = any("Open vSwitch" in words for words in self._description)
+        self._features = replace(self._features, open_vswitch=open_vswitch)
         manages = self._switch.is_manager
         if self._features.open_vswitch and not manages:
             self._switch.monitors.watch(self._switch)

@@ -293,6 +293,14 @@ def test_a_switch_that_does_not_describe_itself_is_tried_each_time() -> None:
     assert not silent.noted
 
 
+@pytest.mark.parametrize("answer", [None, SILENT], ids=["refused", "left unanswered"])
+def test_a_switch_that_does_not_describe_itself_is_no_open_vswitch_whatever_was_there(answer: object) -> None:
+    dialogue = Dialogue({ofp.OFPMP_DESC: answer}, known=Features())
+    ((_, features, _),) = dialogue.results
+    assert not features.open_vswitch
+    assert ofp.OFPT_EXPERIMENTER not in dialogue.kinds
+
+
 # ------------------------------------------------------------------------------ abilities
 
 
