@@ -109,7 +109,8 @@ OPERATIONS = (
     Operation("GET", "/v1/switches/{switch}", network.get_report, READ, "The same of one switch",
               {200: shown_switches.SwitchReport}),
     Operation("POST", "/v1/switches/{switch}/probe", network.examine, ADMIN,
-              "Try again what a switch can do, as when it connects; its rules stay, and new flows wait meanwhile",
+              "Try again what a switch can do, as when it connects; its rules stay, and new flows wait meanwhile; one "
+              "that keeps no cookies loses its rules for a moment, and gets them anew",
               {200: shown_switches.SwitchReport}),
     Operation("GET", "/v1/topology", network.get_topology, READ,
               "The network as it is, or as it would be without some of its parts",

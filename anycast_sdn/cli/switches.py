@@ -27,7 +27,8 @@ def add_to(commands: Any) -> None:
     )  # fmt: skip
     parser.add_argument("name", nargs="?", metavar="NAME", help="of a switch, as the network file has it")
     parser.add_argument("--probe", action="store_true",
-                        help="try again what it can do, as when it connects: its rules stay, and new flows wait")
+                        help="try again what it can do, as when it connects: its rules stay, and new flows wait; "
+                        "one that keeps no cookies loses its rules for a moment, and gets them anew")
     parser.set_defaults(act=_switches)
 
 

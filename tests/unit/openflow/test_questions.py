@@ -301,6 +301,16 @@ def test_a_switch_that_does_not_describe_itself_is_no_open_vswitch_whatever_was_
     assert ofp.OFPT_EXPERIMENTER not in dialogue.kinds
 
 
+@pytest.mark.parametrize("keeps", [False, True])
+def test_the_rules_of_a_switch_that_keeps_no_cookies_are_deleted_also_when_it_is_tried_again(keeps: bool) -> None:
+    """As ``anycast-sdn switches NAME --probe`` says: its own and those of trials cannot be told from each other."""
+    tried = Tried(("",) * 5, Features(open_vswitch=False, tables=254, cookies=keeps))
+    dialogue = Dialogue(OTHER_SWITCH, known=tried.features, tried=tried)
+    ((_, features, _),) = dialogue.results
+    assert features.cookies is keeps
+    assert dialogue.kinds.count(ofp.OFPT_FLOW_MOD) == (not keeps)
+
+
 # ------------------------------------------------------------------------------ abilities
 
 
