@@ -167,7 +167,7 @@ for _each in (False, True):
         _RESTS_ON[of_family(_name, _each)] = frozenset((_match,))
     _RESTS_ON[of_family("match_port", _each)] = frozenset((_match, of_family("match_prefix", _each)))
     _RESTS_ON[of_family("match_icmp", _each)] = frozenset((_match, of_family("match_port", _each)))
-    _RESTS_ON[of_family("match_neighbour", _each)] = frozenset((_match,)) if _each else frozenset()
+    _RESTS_ON[of_family("match_neighbour", _each)] = frozenset((_match, Ability.PUNT) if _each else (Ability.PUNT,))
     _RESTS_ON[of_family("translate", _each)] = frozenset((_match, _flow, _set, Ability.GOTO))
     _RESTS_ON[of_family("deliver", _each)] = frozenset((_match, Ability.SET_MACS, _ttl_too))
     _RESTS_ON[_group_set] = frozenset((Ability.SELECT_GROUP,))

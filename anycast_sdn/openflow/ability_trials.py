@@ -66,7 +66,10 @@ _NEXT = {
     Table.CLIENT_IN: Table.ROUTES,
 }
 _PUNT = (Output(OFPP_CONTROLLER),)
-_NO_TABLE = error_words(ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_TABLE_ID)
+_NO_TABLE = (
+    error_words(ofp.OFPET_FLOW_MOD_FAILED, ofp.OFPFMFC_BAD_TABLE_ID),
+    error_words(ofp.OFPET_BAD_REQUEST, ofp.OFPBRC_BAD_TABLE_ID),
+)
 
 
 class AbilityTrial(NamedTuple):
@@ -244,7 +247,7 @@ def lacks_of(refused: Mapping[AbilityTrial, str], layout: Layout) -> tuple[Lack,
 
 def _lack(trial: AbilityTrial, why: str, layout: Layout) -> Lack:
     table = None if trial.table is None else int(layout.table(trial.table))
-    return Lack(Ability.TABLE if why == _NO_TABLE else trial.ability, table, why, trial.table)
+    return Lack(Ability.TABLE if why in _NO_TABLE else trial.ability, table, why, trial.table)
 
 
 class AbilityTrials:

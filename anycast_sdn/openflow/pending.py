@@ -46,6 +46,13 @@ Reported = Callable[[bool], None]  # has the removal of the rule been reported?
 TakesPacket = Callable[[int, bytes], bool]
 
 
+def silence(question: str) -> str:
+    """What a switch does that leaves this unanswered; its subject is the switch."""
+    if question == CONFIRMATION:
+        return "does not answer barriers"
+    return f"does not answer when asked for its {question}"
+
+
 class RoleReply(NamedTuple):
     role: int
     generation: int  # of the last one that asked to be master or slave

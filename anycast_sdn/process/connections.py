@@ -37,6 +37,7 @@ from anycast_sdn.core.switch_events import (
 from anycast_sdn.engines.engine import Following
 from anycast_sdn.openflow.channel import Channel
 from anycast_sdn.openflow.features import Features, Tried
+from anycast_sdn.openflow.pending import silence
 from anycast_sdn.openflow.questions import Introduction
 from anycast_sdn.openflow.rules import Message, ReportExpired
 from anycast_sdn.openflow.tables import Tables
@@ -432,7 +433,7 @@ class Connections:
     def unanswered(self, dpid: int, questions: frozenset[str]) -> None:
         switch = self._controller.switches[dpid]
         for what in sorted(switch.note_unanswered(questions)):
-            effect = f"does not answer when asked for its {what}; going on without"
+            effect = f"{silence(what)}; going on without"
             self._react(Outcome(events=[SwitchDegraded(switch.name, what, effect)]))
 
     @isolated

@@ -29,6 +29,7 @@ from anycast_sdn.core.words import FAMILIES, counted, listed
 from anycast_sdn.description.model import Link
 from anycast_sdn.fabric.graph import Graph
 from anycast_sdn.openflow.layouts import suited
+from anycast_sdn.openflow.pending import silence
 from anycast_sdn.views.counters import Counters
 
 MAX_REASONS = 100  # in one answer, and of one kind
@@ -186,7 +187,7 @@ def _of_rules(switch: ManagedSwitch, counters: Counters, now: float) -> Iterator
             about="shared",
         )  # fmt: skip
     for question in sorted(switch.unanswered):
-        sentence = f"switch {name} does not answer when asked for its {question}"
+        sentence = f"switch {name} {silence(question)}"
         effect = "Whether they are as they should be is not known."
         yield Reason("switch.degraded", subject, sentence, effect, Severity.WARNING, about=question)
     if (short := switch.engine.shortcoming) and not short.is_served:

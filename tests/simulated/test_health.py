@@ -16,6 +16,7 @@ from anycast_sdn.core.model import Affinity, Prefix
 from anycast_sdn.core.network_events import PoolExhausted, PoolLow
 from anycast_sdn.core.roles import Allocation, Conntrack, EngineName, Pooling
 from anycast_sdn.description.model import Port
+from anycast_sdn.openflow.pending import CONFIRMATION
 from anycast_sdn.simulation.network import SimulatedNetwork
 from anycast_sdn.views.counters import Counters
 from anycast_sdn.views.health import LONGEST_REPORT_S, ConnectionReports, Health
@@ -106,6 +107,12 @@ def test_what_a_switch_leaves_unanswered_is_named() -> None:
     net = network("figure1")
     managed(net, "core").note_unanswered(frozenset(("meters", "ports")))
     assert reasons(net) == [f"switch core does not answer when asked for its {what}" for what in ("meters", "ports")]
+
+
+def test_a_switch_that_answers_no_barriers_is_named_by_that() -> None:
+    net = network("figure1")
+    managed(net, "core").note_unanswered(frozenset((CONFIRMATION,)))
+    assert reasons(net) == ["switch core does not answer barriers"]
 
 
 def test_a_switch_that_refuses_rules_is_named_for_a_minute() -> None:

@@ -169,6 +169,11 @@ def test_of_a_switch_with_one_table_only_that_is_told() -> None:
     )
 
 
+def test_a_table_that_is_refused_as_a_bad_request_is_none_either() -> None:
+    found = judgement(Role.CORE, of_rules(lambda rule: rule.table > 0, "bad request, bad table id"))
+    assert {lack.ability for lack in found.lacks} == {Ability.TABLE}
+
+
 def test_of_a_switch_that_does_not_pass_packets_on_only_that_is_told() -> None:
     found = features_of(no_goto)
     assert {lack.ability for lack in found.lacks} == {Ability.GOTO}
@@ -243,6 +248,7 @@ def test_a_switch_that_sends_nothing_to_the_controller_can_be_core() -> None:
     found = features_of(refuses)
     assert judge(Role.CORE, found).is_able
     assert not judge(Role.CLIENT_EDGE, found).able
+    assert {lack.ability for lack in found.lacks} == {Ability.PUNT}, "neighbours are not told besides"
 
 
 def test_what_a_switch_takes_in_parts_and_refuses_together_is_found() -> None:
