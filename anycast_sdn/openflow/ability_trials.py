@@ -289,6 +289,7 @@ class AbilityTrials:
             self._try([(message, trial) for trial in again for message in trial.instead])
             return
         self._switch.send([DeleteCookie(_COOKIE), *self._groups_there()])
+        self._refused = {trial: self._refused[trial] for trial in self._trials if trial in self._refused}
         self._done(lacks_of(self._refused, self._switch.layout))
 
     @property
