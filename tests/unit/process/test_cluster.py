@@ -179,7 +179,8 @@ class Switch(Connection):
                     act()
 
     def _list(self, kind: int, request: bytes, xid: int) -> None:
-        self.listed += kind == ofp.OFPMP_FLOW and request[0] == ofp.OFPTT_ALL  # not the look for one that was tried
+        is_any = request[34:36] == b"\0\4"  # an empty match: not the look for rules that were tried
+        self.listed += kind == ofp.OFPMP_FLOW and request[0] == ofp.OFPTT_ALL and is_any
         bodies = {ofp.OFPMP_DESC: bytes(1056), ofp.OFPMP_METER_FEATURES: bytes(16), ofp.OFPMP_FLOW: as_flow_stats(RULE)}
         self.say(multipart(kind, bodies.get(kind, b""), xid))
 
