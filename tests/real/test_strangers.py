@@ -300,7 +300,7 @@ def dialogue(connection: socket.socket, silent_about: tuple[int, ...] = (), mega
                 connection.sendall(_message(BARRIER_REPLY, xid))
             elif question in (FLOWS, GROUPS, METERS) and question not in silent_about:
                 connection.sendall(_message(MULTIPART, xid, struct.pack("!HH4x", question, 0)))
-                if question == FLOWS:
+                if question == FLOWS and body[42:44] == b"\0\4":  # an empty match: for all rules, not for one
                     return
             elif question >= 0 and question not in silent_about:
                 connection.sendall(_message(ERROR, xid, struct.pack("!HH", 1, 2) + bytes(16)))

@@ -60,7 +60,7 @@ def by_tls(file: Path, certificate: str) -> Iterator[Running]:
             try:
                 yield Running(testbed, controller)
             except BaseException:
-                print(controller.log()[-4000:], (RUN / "ovs-vswitchd.log").read_text()[-2000:], sep="\n")
+                print(controller.log()[-4000:], (RUN / "ovs-vswitchd.log").read_text()[-8000:], sep="\n")
                 raise
             log = controller.log()
     assert "Traceback" not in log, log
@@ -106,10 +106,13 @@ def one_switch() -> None:
 
 
 def renewed(network: Running) -> None:
-    """Certificates of another CA, from a SIGHUP on; the switch that is there stays."""
-    for name in ("controller", "edge"):
-        OTHER.certify(name)
-    (DIRECTORY / "ca.pem").write_bytes((DIRECTORY / "other.pem").read_bytes())
+    """Certificates of another CA, from a SIGHUP on; the switch that is there stays.
+
+    All are whole before they are put there: Open vSwitch looks often whether its files have changed, and may not look
+    again at one that it has read while it was being written.
+    """
+    for name in ("ca.pem", "controller.key", "controller.pem", "edge.key", "edge.pem"):
+        (RENEWED.directory / name).replace(DIRECTORY / name)
     network.controller.process.send_signal(signal.SIGHUP)
     until(lambda: "read again what TLS for switches needs" in network.controller.log(), "the files are read again")
     assert is_connected(network)
@@ -143,6 +146,10 @@ if __name__ == "__main__":
     Pki(DIRECTORY).make(Pki(DIRECTORY).controller(), "controller", is_server=True)
     CA.expired("late")
     OTHER.certify("forged")
+    (DIRECTORY / "renewed").mkdir()
+    RENEWED = Authority(DIRECTORY / "renewed")
+    for name in ("controller", "edge"):
+        RENEWED.certify(name)
     OwnSwitch()
     several_bridges()
     one_switch()
